@@ -1,0 +1,53 @@
+# Usage: make demo | test | lint | parity | bench | clean      (PYTHON= and VENV= choose the interpreter and environment)
+PYTHON ?= python3
+VENV ?= .venv
+PARITY_VENV ?= .venv-parity
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PARITY_STAMP := $(PARITY_VENV)/.installed
+
+# glibc gives large buffers back to the kernel after every step; keeping them saves a page fault per page per step.
+export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
+export MALLOC_MMAP_THRESHOLD_ ?= 8589934592
+
+.PHONY: demo test lint parity golden bench clean install
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jaxvision needs Python >= 3.11, found %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/jaxvision demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# PyTorch, torchvision, timm and transformers live here and nowhere else.
+$(PARITY_STAMP): pyproject.toml
+	$(PYTHON) -m venv $(PARITY_VENV)
+	$(PARITY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check torch torchvision timm transformers
+	$(PARITY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+parity: $(PARITY_STAMP)
+	$(PARITY_VENV)/bin/python -m pytest -m parity tests/parity
+
+# Rewrites the committed golden vectors from timm.
+golden: $(PARITY_STAMP)
+	$(PARITY_VENV)/bin/python tests/reference/make_golden.py
+
+bench: $(PARITY_STAMP)
+	for file in benchmarks/*.py; do $(PARITY_VENV)/bin/python $$file || exit 1; done
+
+clean:
+	rm -rf $(VENV) $(PARITY_VENV) .venv* runs build dist .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
