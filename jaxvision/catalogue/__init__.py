@@ -1,0 +1,167 @@
+"""What is known of every published model: a table of facts (its origin is in README.md here), and ImageNet's names."""
+
+import csv
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from statistics import fmean
+from types import MappingProxyType
+
+from jaxvision.data.transforms import Preprocess
+
+# timm's module of a row -> the family that has it here.
+_FAMILIES = {
+    "vision_transformer": "vit",
+    "deit": "vit",
+    "swin_transformer": "swin",
+    "swin_transformer_v2": "swin_v2",
+    "efficientnet": "efficientnet",
+    "resnet": "resnet",
+    "resnetv2": "resnetv2",
+}
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Facts about an architecture or about one published set of its weights.
+
+    Attributes:
+        name: ``architecture.tag``, or ``architecture`` where there are no weights.
+        architecture: timm's name of the network.
+        tag: timm's name of the weights; None where there are none.
+        family: the family it belongs to, such as ``"vit"``.
+        num_params: trainable numbers, with this row's number of classes and input size.
+        num_batch_stats: elements of all BatchNorm running means and variances.
+        num_classes: outputs of the classifier; 0 for a network without one.
+        input_size: (channels, height, width) in training and for evaluation.
+        crop_pct: side of the centre crop over the side resized to.
+        crop_mode: ``"center"``, ``"squash"`` or ``"border"``; see `jaxvision.data.Preprocess`.
+        interpolation: Pillow's filter for resizing, such as ``"bicubic"``.
+        mean: per channel, of pictures scaled to [0, 1].
+        std: per channel, of pictures scaled to [0, 1].
+        license: SPDX-like name of the weights' licence; empty where none is stated.
+        hub_id: repository on the Hugging Face hub; None where there is none.
+        url: where the weights were first published, if timm gives it.
+        custom_load: whether ``url`` is a Google ``.npz`` file instead of a PyTorch checkpoint.
+    """
+
+    name: str
+    architecture: str
+    tag: str | None
+    family: str
+    num_params: int
+    num_batch_stats: int
+    num_classes: int
+    input_size: tuple[int, int, int]
+    crop_pct: float
+    crop_mode: str
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    license: str
+    hub_id: str | None
+    url: str | None
+    custom_load: bool
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether published weights exist."""
+        return self.tag is not None
+
+    @property
+    def non_commercial(self) -> bool:
+        """Whether the licence of the weights forbids commercial use; such weights are never a default."""
+        return "-nc" in self.license
+
+    def preprocess(self, img_size: int | tuple[int, int] | None = None, in_chans: int = 3) -> Preprocess:
+        """The evaluation preprocessing that belongs to the weights.
+
+        Args:
+            img_size: another side or (height, width); None keeps the one of the weights.
+            in_chans: 3 for colour; 1 for grey, with the average of the channels' mean and std.
+
+        Raises:
+            ValueError: pictures have no such number of channels.
+        """
+        if in_chans not in (1, 3):
+            raise ValueError(f"pictures have 1 or 3 channels, got in_chans={in_chans}")
+        if img_size is None:
+            img_size = self.input_size[1:]
+        return Preprocess(
+            size=(img_size, img_size) if isinstance(img_size, int) else img_size,
+            crop_pct=self.crop_pct,
+            crop_mode=self.crop_mode,
+            interpolation=self.interpolation,
+            mean=self.mean if in_chans == 3 else (fmean(self.mean),),
+            std=self.std if in_chans == 3 else (fmean(self.std),),
+        )
+
+    def __str__(self) -> str:
+        channels, height, width = self.input_size
+        lines = {
+            "family": self.family,
+            "parameters": f"{self.num_params:,}",
+            "BatchNorm statistics": f"{self.num_batch_stats:,}" if self.num_batch_stats else "",
+            "classes": str(self.num_classes),
+            "input": f"{height} x {width}, {channels} channels",
+            "preprocessing": f"{self.crop_mode} crop {self.crop_pct}, {self.interpolation}, "
+            f"mean {self.mean}, std {self.std}",
+            "weights": self.hub_id or self.url or "none published",
+            "licence": self.license,
+        }
+        return "\n".join([self.name, *(f"  {key:<21}{value}" for key, value in lines.items() if value)])
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(number) for number in text.split())
+
+
+def _parse(row: Mapping[str, str]) -> ModelInfo:
+    architecture, _, tag = row["name"].partition(".")
+    channels, height, width = (int(side) for side in row["input_size"].split("x"))
+    return ModelInfo(
+        name=row["name"],
+        architecture=architecture,
+        tag=tag or None,
+        family=_FAMILIES[row["module"]],
+        num_params=int(row["params"]),
+        num_batch_stats=int(row["bn_statistics"]),
+        num_classes=int(row["num_classes"]),
+        input_size=(channels, height, width),
+        crop_pct=float(row["crop_pct"]),
+        crop_mode=row["crop_mode"],
+        interpolation=row["interpolation"],
+        mean=_numbers(row["mean"]),
+        std=_numbers(row["std"]),
+        license=row["license"],
+        hub_id=row["hub_id"] or None,
+        url=row["url"] or None,
+        custom_load=bool(row["custom_load"]),
+    )
+
+
+def _rows(file: str) -> Iterator[dict[str, str]]:
+    text = resources.files(__name__).joinpath(file).read_text(encoding="utf-8")
+    yield from csv.DictReader(text.splitlines())
+
+
+@lru_cache(maxsize=1)
+def entries() -> Mapping[str, ModelInfo]:
+    """Every row by its name; the rows of an architecture in timm's order, its default first."""
+    return MappingProxyType({row["name"]: _parse(row) for row in _rows("timm.csv")})
+
+
+@lru_cache(maxsize=1)
+def by_architecture() -> Mapping[str, tuple[ModelInfo, ...]]:
+    """The rows of every architecture, timm's default first."""
+    groups: dict[str, tuple[ModelInfo, ...]] = {}
+    for info in entries().values():
+        groups[info.architecture] = (*groups.get(info.architecture, ()), info)
+    return MappingProxyType(groups)
+
+
+@lru_cache(maxsize=1)
+def imagenet_classes() -> tuple[str, ...]:
+    """The short names of the 1000 ImageNet-1k classes in the order of the classifier's outputs."""
+    return tuple(row["lemmas"].split(", ")[0] for row in _rows("imagenet1k.csv"))
