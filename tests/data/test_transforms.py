@@ -11,7 +11,7 @@ from tests.data.preprocess_cases import CASES, MEAN, STD, picture, summary
 GOLDEN = json.loads(Path(__file__).with_name("preprocess_golden.json").read_text())
 
 
-@pytest.mark.parametrize(("case", "golden"), zip(CASES, GOLDEN, strict=True), ids=str)
+@pytest.mark.parametrize(("case", "golden"), list(zip(CASES, GOLDEN, strict=True)), ids=str)
 def test_equals_timm(case, golden):
     (height, width), (size, crop_pct, crop_mode, interpolation) = case
     result = Preprocess(size, crop_pct, crop_mode, interpolation, MEAN, STD)(picture(height, width))
