@@ -1,8 +1,8 @@
 """PyTorch's files without PyTorch: the zip archive that `torch.save` writes, and the stream of before PyTorch 1.6.
 
 Both hold a pickle, in which every tensor is a call to a rebuild function, and beside it the storages as raw bytes
-(``torch/serialization.py``). The pickle runs on a `PickleMachine`, so no code in it is ever executed. Each storage is read
-once, and only if a tensor of the state_dict lives in it: an optimizer's state costs nothing.
+(``torch/serialization.py``). The pickle runs on a `PickleMachine`, so no code in it is ever executed. Each storage is
+read once, and only if a tensor of the state_dict lives in it: an optimizer's state costs nothing.
 """
 
 import mmap
@@ -28,10 +28,7 @@ _LEGACY_PROTOCOL = 1001
 
 ZIP_ERRORS = (
     *(zipfile.BadZipFile, struct.error, zlib.error, EOFError, OSError, ValueError, KeyError, IndexError, OverflowError),
-    *(
-        NotImplementedError,
-        RuntimeError,
-    ),  # features that only a corrupt header asks for: other compressions, encryption
+    *(NotImplementedError, RuntimeError),  # a corrupt header that asks for another compression, or a password
 )
 """What `zipfile` raises on a corrupt archive."""
 
@@ -59,7 +56,7 @@ def _read_archive(archive: zipfile.ZipFile, file_size: int) -> Contents:
     root = pickles[0].removesuffix("data.pkl")
     if f"{root}constants.pkl" in entries:
         raise FormatError(
-            "it is a TorchScript program, not weights; load it with torch.jit.load and save its state_dict with torch.save"
+            "it is a TorchScript program, not weights; open it with torch.jit.load and torch.save its state_dict"
         )
 
     def read(name: str) -> bytes:
@@ -67,9 +64,7 @@ def _read_archive(archive: zipfile.ZipFile, file_size: int) -> Contents:
         if info is None:
             raise FormatError(f"the archive has no entry {root + name!r}")
         if info.compress_type != zipfile.ZIP_STORED:
-            raise FormatError(
-                f"its entry {info.filename!r} is compressed, which torch.save never does; unpack and save again"
-            )
+            raise FormatError(f"its entry {info.filename!r} is compressed, which torch.save never does; save it again")
         if info.file_size != info.compress_size or info.header_offset + info.file_size > file_size:
             raise FormatError(f"its entry {info.filename!r} has a size that cannot be")
         return archive.read(info)
@@ -83,7 +78,7 @@ def _read_archive(archive: zipfile.ZipFile, file_size: int) -> Contents:
 
 
 def read_legacy(path: Path) -> Contents:
-    """Reads the stream that `torch.save` wrote before PyTorch 1.6: five pickles, then the storages. It has no checksums.
+    """Reads the stream that `torch.save` wrote before PyTorch 1.6: five pickles, then the storages, no checksums.
 
     Raises:
         FormatError: it is corrupt, or holds anything but tensors and plain data.
