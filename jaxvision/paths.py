@@ -1,13 +1,13 @@
-"""Dotted paths to modules and variables, and the one glob language that selects them.
+r"""Dotted paths to modules and variables, and the one glob language that selects them.
 
-A path is the attribute names from the root joined by dots, list indices included: ``blocks.0.attn.qkv``. These are timm's
-names. A variable's path ends in its Flax leaf name: ``blocks.0.attn.qkv.kernel``.
+A path is the attribute names from the root joined by dots, list indices included: ``blocks.0.attn.qkv``. These are
+timm's names. A variable's path ends in its Flax leaf name: ``blocks.0.attn.qkv.kernel``.
 
 Patterns, everywhere in the library (features, injection, freezing, rules):
 
 * ``*``, ``?`` and ``[...]`` as in `fnmatch`, each within one segment: ``blocks.*.mlp``;
 * ``**`` for any number of segments, none included: ``**.attn``, ``layer3.**``;
-* ``re:`` and a regular expression for the whole path: ``re:blocks\\.(0|11)\\..*``.
+* ``re:`` and a regular expression for the whole path: ``re:blocks\.(0|11)\..*``.
 """
 
 import difflib
@@ -57,7 +57,7 @@ def named_modules(model: nnx.Module) -> dict[str, nnx.Module]:
 
 
 def named_variables(model: nnx.Module) -> dict[str, nnx.Variable]:
-    """All variables of a model by path, such as ``blocks.0.attn.qkv.kernel``; a shared one under its first name only."""
+    """All variables of a model by path, as ``blocks.0.attn.qkv.kernel``; a shared one under its first name only."""
     seen: set[int] = set()
     variables: dict[str, nnx.Variable] = {}
     for path, node in _walk(model, "", ()):

@@ -4,7 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 
 @dataclass(frozen=True)
@@ -20,3 +23,28 @@ class Family:
     name: str
     variants: Mapping[str, Any]
     build: Callable[..., nnx.Module]
+
+    def abstract(
+        self, config: Any, *, dtype: DTypeLike | None = None, param_dtype: DTypeLike = jnp.float32
+    ) -> nnx.Module:
+        """The module with `jax.ShapeDtypeStruct` in place of arrays: shapes and names without memory."""
+
+        def build() -> nnx.Module:
+            return self.build(config, rngs=_OneKey(), dtype=dtype, param_dtype=param_dtype)
+
+        return nnx.eval_shape(build, graph=True)
+
+
+class _OneKey:
+    """Stands in for `nnx.Rngs` where no number is ever drawn: its counters would take most of an abstract build's time."""
+
+    def __init__(self) -> None:
+        self._key = jax.random.key(0)
+
+    def params(self) -> jax.Array:
+        return self._key
+
+
+def pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width, from both or from the side of a square."""
+    return (size, size) if isinstance(size, int) else size

@@ -1,0 +1,478 @@
+"""ResNet (He et al. 2016, arXiv:1512.03385) and its family under timm's names.
+
+The stride is in the 3x3 convolution of a bottleneck (v1.5), as in torchvision. The letters are those of He et al. 2019
+(arXiv:1812.01187): ``c`` has three 3x3 convolutions for a stem, ``d`` average pooling in the shortcut as well, ``s``
+a wider stem, ``t`` a tiered one. ResNeXt (Xie et al. 2017) groups the 3x3 convolution, Wide ResNet (Zagoruyko and
+Komodakis 2016) widens it, SE-ResNet (Hu et al. 2018) gates each branch, ResNet-RS (Bello et al. 2021) does that and
+strides in the stem.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Unpack
+
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jaxvision.models.family import Family
+from jaxvision.nn.activations import activation
+from jaxvision.nn.conv import Conv2d
+from jaxvision.nn.drop import Dropout, DropPath, Rngs, name_sites, site_keys
+from jaxvision.nn.init import kaiming_fan_out, torch_linear
+from jaxvision.nn.layer_args import LayerArgs
+from jaxvision.nn.norm import BatchNorm
+from jaxvision.nn.pool import avg_pool, global_pool, max_pool
+from jaxvision.nn.squeeze_excite import SqueezeExcite
+from jaxvision.nn.stack import Stack
+from jaxvision.nn.width import make_divisible
+
+
+@dataclass(frozen=True)
+class ResNetConfig:
+    """One row of the table below; the fields are the options of timm's ``ResNet``.
+
+    Attributes:
+        block: ``"basic"`` (two 3x3 convolutions) or ``"bottleneck"`` (1x1, 3x3, 1x1, four times as wide outside).
+        layers: blocks per stage.
+        cardinality: groups of the 3x3 convolution.
+        base_width: width of a group in the first stage, of 64.
+        stem: ``"7x7"``, ``"deep"`` or ``"deep_tiered"`` (widths 3/4, 1 and 2 of ``stem_width``).
+        stem_width: channels of the stem; a deep stem ends with twice as many.
+        stem_pool: ``"max"``, or ``"conv"`` for a strided 3x3 convolution in its place.
+        avg_down: average pooling and a 1x1 convolution in the shortcut, in place of a strided convolution.
+        down_kernel_size: kernel of that strided convolution.
+        reduce_first: divides the width of each block's first convolution.
+        se_ratio: width of squeeze-excite's middle as a share of the block's; None for no squeeze-excite.
+        anti_alias: average pooling in place of strides (Zhang 2019, with a box filter).
+        output_stride: 32, 16 or 8: the last stages dilate instead of striding.
+        drop_rate: dropout before the classifier.
+        drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
+        remat: see `jaxvision.nn.Stack`.
+    """
+
+    block: str = "bottleneck"
+    layers: tuple[int, ...] = (3, 4, 6, 3)
+    channels: tuple[int, ...] = (64, 128, 256, 512)
+    in_chans: int = 3
+    num_classes: int = 1000
+    global_pool: str = "avg"
+    cardinality: int = 1
+    base_width: int = 64
+    stem: str = "7x7"
+    stem_width: int = 64
+    stem_pool: str = "max"
+    avg_down: bool = False
+    down_kernel_size: int = 1
+    reduce_first: int = 1
+    se_ratio: float | None = None
+    anti_alias: bool = False
+    output_stride: int = 32
+    act: str = "relu"
+    drop_rate: float = 0.0
+    drop_path_rate: float = 0.0
+    remat: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.block not in _BLOCKS:
+            raise ValueError(f"block must be one of {sorted(_BLOCKS)}, got {self.block!r}")
+        if self.stem not in ("7x7", "deep", "deep_tiered"):
+            raise ValueError(f"stem must be '7x7', 'deep' or 'deep_tiered', got {self.stem!r}")
+        if self.stem_pool not in ("max", "conv"):
+            raise ValueError(f"stem_pool must be 'max' or 'conv', got {self.stem_pool!r}")
+        if self.output_stride not in (8, 16, 32):
+            raise ValueError(f"output_stride must be 8, 16 or 32, got {self.output_stride}")
+        if self.block == "basic" and (self.cardinality != 1 or self.base_width != 64):
+            raise ValueError("cardinality and base_width are for bottleneck blocks")
+        if len(self.layers) != len(self.channels):
+            raise ValueError(f"layers {self.layers} and channels {self.channels} must have one entry per stage")
+
+
+class Downsample(nnx.List):
+    """The shortcut where a block changes its input's shape: a projection, numbered as in timm's ``Sequential``."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        stride: int,
+        dilation: int = 1,
+        first_dilation: int = 1,
+        kernel_size: int = 1,
+        avg_down: bool = False,
+        **layer: Unpack[LayerArgs],
+    ):
+        conv = partial(Conv2d, in_features, out_features, use_bias=False, kernel_init=kaiming_fan_out, **layer)
+        norm = BatchNorm(out_features, **layer)
+        if avg_down:
+            super().__init__([partial(_shrink, stride=stride), conv(1), norm])
+            return
+        kernel_size = 1 if stride == 1 and dilation == 1 else kernel_size
+        first_dilation = first_dilation if kernel_size > 1 else 1
+        padding = (stride - 1 + first_dilation * (kernel_size - 1)) // 2
+        super().__init__([conv(kernel_size, stride=stride, padding=padding, dilation=first_dilation), norm])
+
+    def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b h w c"]:
+        """Projects the shortcut."""
+        return _run(self, x, train)
+
+
+class _Block(nnx.Module):
+    """What the two blocks share: a residual branch that may be gated and dropped, and a shortcut that may be projected."""
+
+    expansion: int
+
+    def __init__(
+        self,
+        width: int,
+        shortcut: Downsample | None,
+        config: ResNetConfig,
+        drop_path: float,
+        **layer: Unpack[LayerArgs],
+    ):
+        self.act = activation(config.act)
+        reduced = None if config.se_ratio is None else make_divisible(width * config.se_ratio, 8, keep=0.0)
+        self.se = None if reduced is None else SqueezeExcite(width, reduced, **layer)
+        self.downsample = shortcut
+        self.drop_path = DropPath(drop_path)
+
+    def branch(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
+        """The convolutions."""
+        raise TypeError(f"{type(self).__name__} defines no residual branch")
+
+    def __call__(self, x: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None) -> Float[Array, "b h w c"]:
+        """Adds the branch to the shortcut."""
+        branch = self.branch(x, train)
+        if self.se is not None:
+            branch = self.se(branch)
+        shortcut = x if self.downsample is None else self.downsample(x, train)
+        return self.act(shortcut + self.drop_path(branch, rngs))
+
+
+class BasicBlock(_Block):
+    """Two 3x3 convolutions (He et al. 2016, figure 5, left)."""
+
+    expansion = 1
+
+    def __init__(
+        self,
+        in_features: int,
+        features: int,
+        config: ResNetConfig,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        first_dilation: int = 1,
+        shortcut: Downsample | None = None,
+        drop_path: float = 0.0,
+        **layer: Unpack[LayerArgs],
+    ):
+        super().__init__(features, shortcut, config, drop_path, **layer)
+        conv = partial(Conv2d, use_bias=False, kernel_init=kaiming_fan_out, **layer)
+        first = features // config.reduce_first
+        self.pool_stride = stride if config.anti_alias else 1
+        conv_stride = stride // self.pool_stride
+        self.conv1 = conv(in_features, first, 3, stride=conv_stride, padding=first_dilation, dilation=first_dilation)
+        self.bn1 = BatchNorm(first, **layer)
+        self.conv2 = conv(first, features, 3, padding=dilation, dilation=dilation)
+        self.bn2 = BatchNorm(features, scale_init=nnx.initializers.zeros, **layer)
+
+    def branch(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
+        """3x3, 3x3."""
+        x = _box(self.act(self.bn1(self.conv1(x), train)), self.pool_stride)
+        return self.bn2(self.conv2(x), train)
+
+
+class Bottleneck(_Block):
+    """1x1, 3x3 and 1x1 convolutions (He et al. 2016, figure 5, right)."""
+
+    expansion = 4
+
+    def __init__(
+        self,
+        in_features: int,
+        features: int,
+        config: ResNetConfig,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        first_dilation: int = 1,
+        shortcut: Downsample | None = None,
+        drop_path: float = 0.0,
+        **layer: Unpack[LayerArgs],
+    ):
+        out_features = features * self.expansion
+        super().__init__(out_features, shortcut, config, drop_path, **layer)
+        conv = partial(Conv2d, use_bias=False, kernel_init=kaiming_fan_out, **layer)
+        width = features * config.base_width // 64 * config.cardinality
+        first = width // config.reduce_first
+        self.pool_stride = stride if config.anti_alias else 1
+        self.conv1 = conv(in_features, first, 1)
+        self.bn1 = BatchNorm(first, **layer)
+        self.conv2 = conv(
+            first,
+            width,
+            3,
+            stride=stride // self.pool_stride,
+            padding=first_dilation,
+            dilation=first_dilation,
+            groups=config.cardinality,
+        )
+        self.bn2 = BatchNorm(width, **layer)
+        self.conv3 = conv(width, out_features, 1)
+        self.bn3 = BatchNorm(out_features, scale_init=nnx.initializers.zeros, **layer)
+
+    def branch(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
+        """1x1, 3x3, 1x1."""
+        x = self.act(self.bn1(self.conv1(x), train))
+        x = _box(self.act(self.bn2(self.conv2(x), train)), self.pool_stride)
+        return self.bn3(self.conv3(x), train)
+
+
+_BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
+
+
+class ResNet(nnx.Module):
+    """ResNet.
+
+    Attributes:
+        config: what it was built from.
+        num_features: channels of the pooled features.
+        input_conv: path of the layer that reads the image.
+        classifiers: paths of the layers that give the logits.
+    """
+
+    def __init__(self, config: ResNetConfig, **layer: Unpack[LayerArgs]):
+        c = self.config = config
+        self.act = activation(c.act)
+        stem_features = 64 if c.stem == "7x7" else 2 * c.stem_width
+        self.conv1 = _stem(c, stem_features, **layer)
+        self.input_conv = "conv1" if c.stem == "7x7" else "conv1.0"
+        self.bn1 = BatchNorm(stem_features, **layer)
+        self.maxpool = _stem_pool(c, stem_features, **layer)
+        features = stem_features
+        stride_so_far, dilation, done = 4, 1, 0
+        for stage, (width, depth) in enumerate(zip(c.channels, c.layers, strict=True)):
+            stride, first_dilation = 1 if stage == 0 else 2, dilation
+            if stride_so_far >= c.output_stride:
+                stride, dilation = 1, dilation * stride
+            stride_so_far *= stride
+            block_type = _BLOCKS[c.block]
+            blocks = []
+            for index in range(depth):
+                out_features = width * block_type.expansion
+                first = index == 0
+                shortcut = None
+                if first and (stride != 1 or features != out_features):
+                    shortcut = Downsample(
+                        features,
+                        out_features,
+                        stride=stride,
+                        dilation=dilation,
+                        first_dilation=first_dilation,
+                        kernel_size=c.down_kernel_size,
+                        avg_down=c.avg_down,
+                        **layer,
+                    )
+                blocks.append(
+                    block_type(
+                        features,
+                        width,
+                        c,
+                        stride=stride if first else 1,
+                        dilation=dilation,
+                        first_dilation=first_dilation if first else dilation,
+                        shortcut=shortcut,
+                        drop_path=c.drop_path_rate * done / max(sum(c.layers) - 1, 1),
+                        **layer,
+                    )
+                )
+                features, done = out_features, done + 1
+            setattr(self, f"layer{stage + 1}", Stack(blocks, remat=c.remat))
+        self.num_features = features
+        self.head_drop = Dropout(c.drop_rate)
+        self.fc = nnx.Linear(features, c.num_classes, kernel_init=torch_linear, **layer) if c.num_classes else None
+        self.classifiers = ("fc",) if c.num_classes else ()
+        name_sites(self)
+
+    def __call__(
+        self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None
+    ) -> Float[Array, "b classes"]:
+        """Logits; or the pooled features if ``num_classes`` is 0.
+
+        Args:
+            images: normalised images, of any size.
+            train: normalise with the batch's statistics, and update the running ones.
+            rngs: switches dropout on; None for a deterministic pass.
+
+        Raises:
+            ValueError: images of another number of channels.
+        """
+        keys = site_keys(rngs)
+        return self.forward_head(self.forward_features(images, train=train, rngs=keys), rngs=keys)
+
+    def forward_features(
+        self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None
+    ) -> Float[Array, "b h/32 w/32 d"]:
+        """The last stage's feature map."""
+        keys = site_keys(rngs)
+        x = self.conv1(images, train) if isinstance(self.conv1, _Layers) else self.conv1(images)
+        x = self.act(self.bn1(x, train))
+        x = self.maxpool(x, train) if isinstance(self.maxpool, _Layers) else self.maxpool(x)
+        for stage in range(len(self.config.layers)):
+            x = getattr(self, f"layer{stage + 1}")(x, train=train, rngs=keys)
+        return x
+
+    def forward_head(
+        self, features: Float[Array, "b h w d"], pre_logits: bool = False, rngs: Rngs = None
+    ) -> Float[Array, "b classes"]:
+        """Logits of a feature map; with ``pre_logits`` what the classifier would see."""
+        x = self.head_drop(global_pool(features, self.config.global_pool), site_keys(rngs))
+        return x if pre_logits or self.fc is None else self.fc(x)
+
+    def adapt_weights(self, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Checkpoints fit images of any size as they are."""
+        return dict(weights)
+
+
+class _Layers(nnx.List):
+    """Layers numbered as in timm's ``Sequential``, activations and pooling included."""
+
+    def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b h w c"]:
+        return _run(self, x, train)
+
+
+def _run(layers: nnx.List, x: Array, train: bool) -> Array:
+    for layer in layers:
+        x = layer(x, train) if isinstance(layer, BatchNorm) else layer(x)
+    return x
+
+
+def _stem(c: ResNetConfig, out_features: int, **layer: Unpack[LayerArgs]) -> Conv2d | _Layers:
+    conv = partial(Conv2d, use_bias=False, kernel_init=kaiming_fan_out, **layer)
+    if c.stem == "7x7":
+        return conv(c.in_chans, out_features, 7, stride=2, padding=3)
+    first = 3 * (c.stem_width // 4) if c.stem == "deep_tiered" else c.stem_width
+    act = activation(c.act)
+    return _Layers(
+        [
+            conv(c.in_chans, first, 3, stride=2, padding=1),
+            BatchNorm(first, **layer),
+            act,
+            conv(first, c.stem_width, 3, padding=1),
+            BatchNorm(c.stem_width, **layer),
+            act,
+            conv(c.stem_width, out_features, 3, padding=1),
+        ]
+    )
+
+
+def _stem_pool(c: ResNetConfig, features: int, **layer: Unpack[LayerArgs]) -> Any:
+    if c.stem_pool == "conv":
+        conv = Conv2d(features, features, 3, stride=2, padding=1, use_bias=False, kernel_init=kaiming_fan_out, **layer)
+        return _Layers([conv, BatchNorm(features, **layer), activation(c.act)])
+    if c.anti_alias:
+        return partial(_box, stride=2)
+    return partial(max_pool, window=3, stride=2, padding=1)
+
+
+def _box(x: Array, stride: int) -> Array:
+    return x if stride == 1 else avg_pool(x, stride, stride=stride)
+
+
+def _shrink(x: Array, stride: int) -> Array:
+    return x if stride == 1 else avg_pool(x, stride, stride=stride, ceil_mode=True, count_include_pad=False)
+
+
+def _bottleneck(*layers: int, **options: Any) -> ResNetConfig:
+    return ResNetConfig(layers=layers, **options)
+
+
+def _basic(*layers: int, **options: Any) -> ResNetConfig:
+    return ResNetConfig(block="basic", layers=layers, **options)
+
+
+_18, _34 = _basic(2, 2, 2, 2), _basic(3, 4, 6, 3)
+_26, _50, _101 = _bottleneck(2, 2, 2, 2), _bottleneck(3, 4, 6, 3), _bottleneck(3, 4, 23, 3)
+_152, _200, _269 = _bottleneck(3, 8, 36, 3), _bottleneck(3, 24, 36, 3), _bottleneck(3, 30, 48, 8)
+
+_C = {"stem": "deep", "stem_width": 32}
+_D = {**_C, "avg_down": True}
+_S = {"stem": "deep", "stem_width": 64}
+_T = {"stem": "deep_tiered", "stem_width": 32, "avg_down": True}
+_SE = {"se_ratio": 1 / 16}
+_AA = {"anti_alias": True}
+_RS = {**_D, "stem_pool": "conv", "se_ratio": 0.25}
+_32X4D = {"cardinality": 32, "base_width": 4}
+_32X8D = {"cardinality": 32, "base_width": 8}
+_64X4D = {"cardinality": 64, "base_width": 4}
+
+VARIANTS: dict[str, ResNetConfig] = {
+    "resnet10t": _basic(1, 1, 1, 1, **_T),
+    "resnet14t": _bottleneck(1, 1, 1, 1, **_T),
+    "resnet18": _18,
+    "resnet18d": replace(_18, **_D),
+    "resnet26": _26,
+    "resnet26d": replace(_26, **_D),
+    "resnet26t": replace(_26, **_T),
+    "resnet34": _34,
+    "resnet34d": replace(_34, **_D),
+    "resnet50": _50,
+    "resnet50c": replace(_50, **_C),
+    "resnet50d": replace(_50, **_D),
+    "resnet50s": replace(_50, **_S),
+    "resnet50t": replace(_50, **_T),
+    "resnet101": _101,
+    "resnet101c": replace(_101, **_C),
+    "resnet101d": replace(_101, **_D),
+    "resnet101s": replace(_101, **_S),
+    "resnet152": _152,
+    "resnet152c": replace(_152, **_C),
+    "resnet152d": replace(_152, **_D),
+    "resnet152s": replace(_152, **_S),
+    "resnet200": _200,
+    "resnet200d": replace(_200, **_D),
+    "wide_resnet50_2": replace(_50, base_width=128),
+    "wide_resnet101_2": replace(_101, base_width=128),
+    "resnext50_32x4d": replace(_50, **_32X4D),
+    "resnext50d_32x4d": replace(_50, **_32X4D, **_D),
+    "resnext101_32x4d": replace(_101, **_32X4D),
+    "resnext101_32x8d": replace(_101, **_32X8D),
+    "resnext101_32x16d": replace(_101, cardinality=32, base_width=16),
+    "resnext101_32x32d": replace(_101, cardinality=32, base_width=32),
+    "resnext101_64x4d": replace(_101, **_64X4D),
+    "resnetaa34d": replace(_34, **_AA, **_D),
+    "resnetaa50": replace(_50, **_AA),
+    "resnetaa50d": replace(_50, **_AA, **_D),
+    "resnetaa101d": replace(_101, **_AA, **_D),
+    "seresnet18": replace(_18, **_SE),
+    "seresnet34": replace(_34, **_SE),
+    "seresnet50": replace(_50, **_SE),
+    "seresnet50t": replace(_50, **_SE, **_T),
+    "seresnet101": replace(_101, **_SE),
+    "seresnet152": replace(_152, **_SE),
+    "seresnet152d": replace(_152, **_SE, **_D),
+    "seresnet200d": replace(_200, **_SE, **_D),
+    "seresnet269d": replace(_269, **_SE, **_D),
+    "seresnetaa50d": replace(_50, **_SE, **_AA, **_D),
+    "seresnext26d_32x4d": replace(_26, **_SE, **_32X4D, **_D),
+    "seresnext26t_32x4d": replace(_26, **_SE, **_32X4D, **_T),
+    "seresnext50_32x4d": replace(_50, **_SE, **_32X4D),
+    "seresnext101_32x4d": replace(_101, **_SE, **_32X4D),
+    "seresnext101_32x8d": replace(_101, **_SE, **_32X8D),
+    "seresnext101d_32x8d": replace(_101, **_SE, **_32X8D, **_D),
+    "seresnext101_64x4d": replace(_101, **_SE, **_64X4D),
+    "seresnextaa101d_32x8d": replace(_101, **_SE, **_32X8D, **_AA, **_D),
+    "senet154": replace(_152, **_SE, **_64X4D, stem="deep", down_kernel_size=3, reduce_first=2),
+    "resnetrs50": replace(_50, **_RS),
+    "resnetrs101": replace(_101, **_RS),
+    "resnetrs152": replace(_152, **_RS),
+    "resnetrs200": replace(_200, **_RS),
+    "resnetrs270": _bottleneck(4, 29, 53, 4, **_RS),
+    "resnetrs350": _bottleneck(4, 36, 72, 4, **_RS),
+    "resnetrs420": _bottleneck(4, 44, 87, 4, **_RS),
+}
+
+FAMILY = Family("resnet", VARIANTS, ResNet)

@@ -1,0 +1,78 @@
+"""Normalisation. Statistics are float32 whatever the compute dtype."""
+
+from typing import Unpack
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from jaxvision.nn.layer_args import LayerArgs
+
+
+class BatchNorm(nnx.Module):
+    """Batch normalisation (Ioffe and Szegedy 2015) with PyTorch's running statistics.
+
+    ``train=True`` normalises with the batch's statistics and moves the running ones; nothing else does. The running
+    variance takes the unbiased variance of the batch, as PyTorch's does and Flax's does not. Under `jax.jit` with a
+    sharded batch the statistics are those of the global batch; under `jax.pmap` and `jax.shard_map` give
+    ``axis_name`` for that.
+
+    Attributes:
+        scale, bias: parameters, (features,).
+        mean, var: running statistics, (features,), float32.
+        momentum: share of the running statistics that a step keeps: 1 minus PyTorch's momentum.
+        axis_name: mapped axis or axes over which the batch's statistics are averaged.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        eps: float = 1e-5,
+        momentum: float = 0.9,
+        scale_init: nnx.Initializer = nnx.initializers.ones,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        self.eps = eps
+        self.momentum = momentum
+        self.dtype = dtype
+        self.axis_name: str | tuple[str, ...] | None = None
+        self.scale = nnx.Param(scale_init(rngs.params(), (num_features,), param_dtype))
+        self.bias = nnx.Param(jnp.zeros((num_features,), param_dtype))
+        self.mean = nnx.BatchStat(jnp.zeros((num_features,), jnp.float32))
+        self.var = nnx.BatchStat(jnp.ones((num_features,), jnp.float32))
+
+    def __call__(self, x: Float[Array, "... c"], train: bool = False) -> Float[Array, "... c"]:
+        """Normalises over all axes but the last."""
+        mean, var = self._batch_statistics(x) if train else (self.mean[...], self.var[...])
+        multiplier = self.scale[...].astype(jnp.float32) * jax.lax.rsqrt(var + self.eps)
+        shift = self.bias[...].astype(jnp.float32) - mean * multiplier
+        dtype = self.dtype or jnp.promote_types(x.dtype, self.scale[...].dtype)
+        return (x * multiplier + shift).astype(dtype)
+
+    def _batch_statistics(self, x: Float[Array, "... c"]) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+        axes = tuple(range(x.ndim - 1))
+        x = x.astype(jnp.float32)
+        count = x.size // x.shape[-1]
+        mean = jnp.mean(x, axes)
+        if self.axis_name is not None:
+            count *= jax.lax.axis_size(self.axis_name)
+            mean = jax.lax.pmean(mean, self.axis_name)
+        var = jnp.mean(jnp.square(x - mean), axes)
+        if self.axis_name is not None:
+            var = jax.lax.pmean(var, self.axis_name)
+        keep = self.momentum
+        self.mean[...] = keep * self.mean[...] + (1 - keep) * mean
+        self.var[...] = keep * self.var[...] + (1 - keep) * var * (count / max(count - 1, 1))
+        return mean, var
+
+
+class LayerNorm(nnx.LayerNorm):
+    """Layer normalisation over the last axis (Ba et al. 2016), its variance computed in two passes as PyTorch's."""
+
+    def __init__(self, num_features: int, *, eps: float = 1e-6, **layer: Unpack[LayerArgs]):
+        super().__init__(num_features, epsilon=eps, use_fast_variance=False, **layer)

@@ -1,0 +1,70 @@
+"""From an image to a grid of patch embeddings, and merging patches."""
+
+from typing import Unpack
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jaxvision.nn.conv import Conv2d
+from jaxvision.nn.init import trunc_normal
+from jaxvision.nn.layer_args import LayerArgs
+from jaxvision.nn.norm import LayerNorm
+
+
+def pad_to_multiple(x: Float[Array, "b h w c"], multiple: tuple[int, int]) -> Float[Array, "b H W c"]:
+    """Pads zeros below and to the right up to a multiple of ``multiple``."""
+    bottom, right = -x.shape[1] % multiple[0], -x.shape[2] % multiple[1]
+    return jnp.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0))) if bottom or right else x
+
+
+class PatchEmbed(nnx.Module):
+    """One linear map of every non-overlapping patch, written as a convolution (Dosovitskiy et al. 2021, eq. 1).
+
+    Attributes:
+        proj: convolution of kernel and stride ``patch_size``.
+        norm: LayerNorm after it, if ``norm_eps`` is given.
+    """
+
+    def __init__(
+        self,
+        patch_size: int,
+        in_chans: int,
+        embed_dim: int,
+        *,
+        use_bias: bool = True,
+        norm_eps: float | None = None,
+        **layer: Unpack[LayerArgs],
+    ):
+        self.patch_size = patch_size
+        self.proj = Conv2d(
+            in_chans,
+            embed_dim,
+            patch_size,
+            stride=patch_size,
+            use_bias=use_bias,
+            kernel_init=trunc_normal,
+            **layer,
+        )
+        self.norm = LayerNorm(embed_dim, eps=norm_eps, **layer) if norm_eps is not None else None
+
+    def __call__(self, images: Float[Array, "b h w c"]) -> Float[Array, "b gh gw d"]:
+        """Embeds the patches; an image that is not a whole number of patches is padded below and to the right."""
+        x = self.proj(pad_to_multiple(images, (self.patch_size, self.patch_size)))
+        return x if self.norm is None else self.norm(x)
+
+
+class PatchMerging(nnx.Module):
+    """Joins each 2x2 neighbourhood into one token of ``out_dim`` channels (Liu et al. 2021, section 3.1)."""
+
+    def __init__(self, dim: int, out_dim: int, *, norm_eps: float = 1e-5, **layer: Unpack[LayerArgs]):
+        self.norm = LayerNorm(4 * dim, eps=norm_eps, **layer)
+        self.reduction = nnx.Linear(4 * dim, out_dim, use_bias=False, kernel_init=trunc_normal, **layer)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 d"]:
+        """Halves the grid; an odd side is padded."""
+        x = pad_to_multiple(x, (2, 2))
+        batch, height, width, dim = x.shape
+        # Channels in the order of the published weights: all rows of the left column, then of the right.
+        x = x.reshape(batch, height // 2, 2, width // 2, 2, dim).transpose(0, 1, 3, 4, 2, 5)
+        return self.reduction(self.norm(x.reshape(batch, height // 2, width // 2, 4 * dim)))

@@ -1,0 +1,104 @@
+"""Pooling: over windows as PyTorch pads it, over the whole map, and by attention."""
+
+from collections.abc import Sequence
+from typing import Unpack
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jaxvision.nn.attention import attend
+from jaxvision.nn.init import trunc_normal
+from jaxvision.nn.layer_args import LayerArgs
+from jaxvision.nn.mlp import Mlp
+from jaxvision.nn.norm import LayerNorm
+
+_WINDOW = tuple[int, int, int, int]
+
+
+def max_pool(x: Float[Array, "b h w c"], window: int, *, stride: int, padding: int = 0) -> Float[Array, "b H W c"]:
+    """Maximum over square windows, padded by ``padding`` of minus infinity on every side."""
+    sides = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    size: _WINDOW = (1, window, window, 1)
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, size, (1, stride, stride, 1), sides)
+
+
+def avg_pool(
+    x: Float[Array, "b h w c"], window: int, *, stride: int, ceil_mode: bool = False, count_include_pad: bool = True
+) -> Float[Array, "b H W c"]:
+    """Mean over square windows.
+
+    With ``ceil_mode`` a last, incomplete window counts; with ``count_include_pad`` false it is the mean of what is
+    there.
+    """
+    extra = [(-(side - window) % stride) if ceil_mode else 0 for side in x.shape[1:3]]
+    sides = ((0, 0), (0, extra[0]), (0, extra[1]), (0, 0))
+    size: _WINDOW = (1, window, window, 1)
+
+    def total(values: Array) -> Array:
+        return jax.lax.reduce_window(values, 0.0, jax.lax.add, size, (1, stride, stride, 1), sides)
+
+    if count_include_pad or not any(extra):
+        return total(x) / window**2
+    return total(x) / total(jnp.ones((1, *x.shape[1:3], 1), x.dtype))
+
+
+def global_pool(x: Float[Array, "b h w c"], kind: str = "avg") -> Float[Array, "b c"]:
+    """Pools a feature map to one vector: ``avg``, ``max`` or ``avgmax`` (their mean), as timm names them.
+
+    Raises:
+        ValueError: another kind.
+    """
+    return pool_over(x, (1, 2), kind)
+
+
+def pool_over(x: Array, axes: Sequence[int], kind: str) -> Array:
+    """``avg``, ``max`` or ``avgmax`` over some axes; means are taken in float32."""
+    axes = tuple(axes)
+    if kind == "avg":
+        return _mean(x, axes)
+    if kind == "max":
+        return jnp.max(x, axes)
+    if kind == "avgmax":
+        return 0.5 * (_mean(x, axes) + jnp.max(x, axes))
+    raise ValueError(f"unknown pooling {kind!r}; there are 'avg', 'max' and 'avgmax'")
+
+
+def _mean(x: Array, axes: tuple[int, ...]) -> Array:
+    return jnp.mean(x, axes, dtype=jnp.float32).astype(x.dtype)
+
+
+class AttentionPoolLatent(nnx.Module):
+    """Pooling by a learnt query that attends to all tokens, then an MLP: MAP (Zhai et al. 2022, section 3.2)."""
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        mlp_ratio: float = 4.0,
+        norm_eps: float = 1e-6,
+        act: str = "gelu",
+        **layer: Unpack[LayerArgs],
+    ):
+        self.num_heads = num_heads
+        init = nnx.initializers.truncated_normal(stddev=dim**-0.5)
+        self.latent = nnx.Param(init(layer["rngs"].params(), (1, 1, dim), layer.get("param_dtype", jnp.float32)))
+        self.q = nnx.Linear(dim, dim, kernel_init=trunc_normal, **layer)
+        self.kv = nnx.Linear(dim, 2 * dim, kernel_init=trunc_normal, **layer)
+        self.proj = nnx.Linear(dim, dim, kernel_init=trunc_normal, **layer)
+        self.norm = LayerNorm(dim, eps=norm_eps, **layer)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio), act=act, **layer)
+
+    def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b c"]:
+        """Pools the tokens."""
+        batch, tokens, dim = x.shape
+        heads = (self.num_heads, dim // self.num_heads)
+        latent = jnp.broadcast_to(self.latent[...].astype(x.dtype), (batch, 1, dim))
+        query = self.q(latent).reshape(batch, 1, *heads)
+        keys_values = self.kv(x).reshape(batch, tokens, 2, *heads)
+        x = attend(query, keys_values[:, :, 0], keys_values[:, :, 1])
+        x = self.proj(x.reshape(batch, 1, dim))
+        x = x + self.mlp(self.norm(x))
+        return x[:, 0]
