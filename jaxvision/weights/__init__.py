@@ -1,6 +1,23 @@
 """Weights: reading files, fitting them to a model, and finding them by name."""
 
-from jaxvision.weights.errors import WeightsError, WeightsUnavailableError
+from jaxvision.weights.adapt import adapt_input_channels
+from jaxvision.weights.download import cache_folder
+from jaxvision.weights.errors import WeightsError, WeightsMismatchError, WeightsUnavailableError
 from jaxvision.weights.formats import read_weights
+from jaxvision.weights.hub import WeightsFile, resolve
+from jaxvision.weights.load import load_weights
+from jaxvision.weights.report import LoadReport, Misfit
 
-__all__ = ["WeightsError", "WeightsUnavailableError", "read_weights"]
+__all__ = [
+    "LoadReport",
+    "Misfit",
+    "WeightsError",
+    "WeightsFile",
+    "WeightsMismatchError",
+    "WeightsUnavailableError",
+    "adapt_input_channels",
+    "cache_folder",
+    "load_weights",
+    "read_weights",
+    "resolve",
+]

@@ -1,8 +1,18 @@
 """What goes wrong with weights, as one family of errors."""
 
+from typing import Any
+
 
 class WeightsError(ValueError):
     """Weights that cannot be read, or that do not fit the model."""
+
+
+class WeightsMismatchError(WeightsError):
+    """Weights that do not fit the model; ``report`` is the `jaxvision.weights.LoadReport` that says where."""
+
+    def __init__(self, message: str, report: Any):
+        super().__init__(message)
+        self.report = report
 
 
 class WeightsUnavailableError(WeightsError):

@@ -16,7 +16,7 @@ from jaxvision.weights.formats.npz import read_npz
 from jaxvision.weights.formats.safetensors import read_safetensors
 from jaxvision.weights.formats.torch import LEGACY_MAGIC, ZIP_ERRORS, read_legacy, read_zip
 
-__all__ = ["SUFFIXES", "Contents", "read_contents", "read_weights"]
+__all__ = ["SUFFIXES", "Contents", "read_contents", "read_weights", "recognise"]
 
 SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".npz")
 """Usual suffixes of weight files, the best format first."""
@@ -56,12 +56,17 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 def read_contents(path: Path) -> Contents:
     """`read_weights`, with notes on what was opened up or left aside inside the file."""
     try:
-        return _reader(path)(path)
+        return recognise(path)(path)
     except FormatError as error:
         raise WeightsError(f"cannot read weights from {path}: {error}") from error
 
 
-def _reader(path: Path) -> Callable[[Path], Contents]:
+def recognise(path: Path) -> Callable[[Path], Contents]:
+    """The reader for a file, told from its first bytes.
+
+    Raises:
+        FormatError: it is not a file of weights.
+    """
     with path.open("rb") as file:
         head = file.read(_HEAD)
     if not head:

@@ -1,1 +1,30 @@
-"""jaxvision.weights.sources."""
+"""Namings of weights. A new one is a module here with a `Source`, and a place in ``SOURCES``."""
+
+from collections.abc import Collection
+
+from jaxvision.paths import suggestion
+from jaxvision.weights.errors import WeightsError
+from jaxvision.weights.sources.lukemelas import LUKEMELAS
+from jaxvision.weights.sources.source import Entry, Source
+from jaxvision.weights.sources.timm import TIMM
+
+__all__ = ["SOURCES", "Entry", "Source", "find_source"]
+
+SOURCES = {source.name: source for source in (LUKEMELAS, TIMM)}
+"""Every source by name, in the order in which they are asked whether a file is theirs; timm takes all that is left."""
+
+
+def find_source(name: str | None, keys: Collection[str]) -> Source:
+    """The source of a name, or if that is None the one that recognises the keys.
+
+    Raises:
+        WeightsError: there is no source of this name.
+    """
+    if name is None:
+        return next(source for source in SOURCES.values() if source.recognises(keys))
+    if name not in SOURCES:
+        known = ", ".join(map(repr, SOURCES))
+        raise WeightsError(
+            f"unknown format {name!r}{suggestion(name, SOURCES)} known are {known}, or None to detect it"
+        )
+    return SOURCES[name]

@@ -1,0 +1,209 @@
+"""Fills a model's variables from weights, strictly."""
+
+import os
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxvision.paths import named_variables, select
+from jaxvision.weights.adapt import adapt_input_channels
+from jaxvision.weights.errors import WeightsError, WeightsMismatchError
+from jaxvision.weights.formats import read_contents
+from jaxvision.weights.hub import WeightsFile, resolve
+from jaxvision.weights.layout import BUFFERS, timm_name, timm_shape, to_flax
+from jaxvision.weights.report import LoadReport, Misfit
+from jaxvision.weights.sources import Entry, find_source
+
+_PREFIXES = ("module.", "_orig_mod.")  # of torch's DistributedDataParallel and torch.compile
+_CLASSIFIERS = ("head", "head_dist", "fc", "classifier")  # where timm's files have them, for models without
+
+
+def load_weights(
+    model: nnx.Module,
+    source: str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    format: str | None = None,
+    strict: bool = True,
+    skip: Sequence[str] = (),
+    reset_head: bool = False,
+) -> LoadReport:
+    """Fills a model's parameters and BatchNorm statistics, in place. On an error nothing is changed.
+
+    What the model can do with weights for another size happens first: ``model.adapt_weights`` (position embeddings and
+    the like for another image size), then the first convolution for another number of input channels
+    (`jaxvision.weights.adapt_input_channels`). The report tells.
+
+    Args:
+        model: any model whose variables have timm's names; ours do. It may be abstract (built under `nnx.eval_shape`).
+        source: a file or folder, what `resolve` returns or takes, or arrays by name.
+        format: the naming, such as ``"timm"`` or ``"lukemelas"``; None detects it.
+        strict: raise if anything is missing, unused or misshapen. Otherwise what fits is loaded and the report has the
+            rest.
+        skip: globs of variables (`jaxvision.paths`) that stay as they are, such as ``["head.*"]``; the file's entries
+            for them are dropped, if there are any.
+        reset_head: let a classifier (``model.classifiers``) stay as it is if the file has none, or one of another
+            number of classes. A classifier in the file is dropped in any case if the model has none.
+
+    Returns:
+        What became of every variable and of every entry.
+
+    Raises:
+        WeightsMismatchError: with ``strict``; the message names all that does not fit, with shapes and nearest names.
+        WeightsError: the file cannot be read; the naming is unknown; or the weights would fit and be wrong.
+        WeightsUnavailableError: the weights cannot be had.
+        jaxvision.paths.PatternError: a glob in ``skip`` matches no variable.
+    """
+    opened = _open(source)
+    naming = find_source(format or opened.format, opened.weights)
+    if objection := naming.objection(getattr(model, "config", None)):
+        if strict:
+            raise WeightsError(f"{opened.origin}: {objection}")
+        warnings.warn(f"{opened.origin}: {objection}", stacklevel=2)
+
+    variables = {n: v for n, v in named_variables(model).items() if isinstance(v, nnx.Param | nnx.BatchStat)}
+    shapes = {name: tuple(variable.get_value().shape) for name, variable in variables.items()}
+    entries, adapted = _adapt(model, to_flax(naming.to_timm(opened.weights, variables), shapes), shapes)
+    fits = {name: _misfit(name, entries[name], variables[name].get_value()) for name in variables if name in entries}
+
+    kept = set(select(skip, variables, what="variable")) if skip else set()
+    if reset_head:
+        kept |= _ill_fitting_heads(model, variables, fits)
+    absent_heads = _absent_heads(model, variables)
+    dropped = {
+        name
+        for name in entries
+        if name in kept or (name not in variables and (_leaf(name) in BUFFERS or _is_below(name, absent_heads)))
+    }
+    loaded = [name for name, misfit in fits.items() if misfit is None and name not in kept]
+    filled = set(loaded)
+    report = LoadReport(
+        origin=opened.origin,
+        format=naming.name,
+        loaded=tuple(loaded),
+        missing=tuple(timm_name(name) for name in variables if name not in entries and name not in kept),
+        unused=tuple(entry.key for name, entry in entries.items() if name not in variables and name not in dropped),
+        misshapen=tuple(misfit for name, misfit in fits.items() if misfit is not None and name not in kept),
+        adapted=tuple(change for name, change in adapted.items() if name not in dropped),
+        dropped=tuple(entry.key for name, entry in entries.items() if name in dropped),
+        reinitialised=tuple(name for name in variables if name in kept),
+        empty=tuple(name for name in variables if name not in filled and _is_abstract(variables[name])),
+        notes=opened.notes,
+    )
+    if strict and not report.complete:
+        raise WeightsMismatchError(_complaint(model, report), report)
+    for name in loaded:
+        _fill(variables[name], entries[name].array)
+    return report
+
+
+class _Opened(NamedTuple):
+    weights: Mapping[str, np.ndarray]
+    origin: str
+    notes: tuple[str, ...]
+    format: str | None
+
+
+def _open(source: str | os.PathLike[str] | Mapping[str, Any]) -> _Opened:
+    if isinstance(source, Mapping):
+        return _Opened(
+            *_without_prefix({name: np.asarray(array) for name, array in source.items()}, "a dictionary", ()), None
+        )
+    file = source if isinstance(source, WeightsFile) else resolve(source)
+    contents = read_contents(file.path)
+    return _Opened(*_without_prefix(contents.weights, str(file.path), contents.notes), file.format)
+
+
+def _without_prefix(
+    weights: Mapping[str, np.ndarray], origin: str, notes: tuple[str, ...]
+) -> tuple[Mapping[str, np.ndarray], str, tuple[str, ...]]:
+    """Takes off what a wrapper put before every name."""
+    for prefix in _PREFIXES:
+        if weights and all(name.startswith(prefix) for name in weights):
+            weights = {name.removeprefix(prefix): array for name, array in weights.items()}
+            notes = (*notes, f"took {prefix!r} off every name")
+    return weights, origin, notes
+
+
+def _adapt(
+    model: nnx.Module, entries: Mapping[str, Entry], shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[dict[str, Entry], dict[str, str]]:
+    """The entries fitted to the model's sizes, and for each that was changed how."""
+    arrays = {name: entry.array for name, entry in entries.items()}
+    if hasattr(model, "adapt_weights"):
+        arrays = model.adapt_weights(arrays)
+    first = f"{getattr(model, 'input_conv', '')}.kernel"
+    if first in arrays and first in shapes and arrays[first].shape[-2] != shapes[first][-2]:
+        kernel = adapt_input_channels(arrays[first], shapes[first][-2])
+        arrays[first] = arrays[first] if kernel is None else kernel
+    adapted = {
+        name: f"{entries[name].key}: {timm_shape(name, entries[name].array.shape)} to {timm_shape(name, array.shape)}"
+        for name, array in arrays.items()
+        if name in entries and array.shape != entries[name].array.shape
+    }
+    return {
+        name: Entry(entries[name].key if name in entries else name, array) for name, array in arrays.items()
+    }, adapted
+
+
+def _misfit(name: str, entry: Entry, value: Any) -> Misfit | None:
+    shape = tuple(value.shape)
+    if entry.array.shape != shape:
+        got, expected = (str(timm_shape(name, shape)) for shape in (entry.array.shape, shape))
+        return Misfit(name, entry.key, got, expected)
+    if not (jnp.issubdtype(entry.array.dtype, jnp.floating) or entry.array.dtype == value.dtype):
+        return Misfit(name, entry.key, str(entry.array.dtype), str(value.dtype))
+    return None
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _is_below(name: str, layers: Iterable[str]) -> bool:
+    return any(name.startswith(f"{layer}.") for layer in layers)
+
+
+def _is_abstract(variable: nnx.Variable) -> bool:
+    return isinstance(variable.get_value(), jax.ShapeDtypeStruct)
+
+
+def _absent_heads(model: nnx.Module, variables: Collection[str]) -> list[str]:
+    """Paths at which files have a classifier and this model, if it is one of ours, has none (``num_classes=0``)."""
+    heads = getattr(model, "classifiers", None)
+    if heads is None:
+        return []
+    return [head for head in heads or _CLASSIFIERS if not any(_is_below(name, [head]) for name in variables)]
+
+
+def _ill_fitting_heads(model: nnx.Module, variables: Collection[str], fits: Mapping[str, Misfit | None]) -> set[str]:
+    """All variables of the classifiers for which the file has not all, or others."""
+    found: set[str] = set()
+    for head in getattr(model, "classifiers", ()):
+        names = {name for name in variables if _is_below(name, [head])}
+        if any(name not in fits or fits[name] is not None for name in names):
+            found |= names
+    return found
+
+
+def _complaint(model: nnx.Module, report: LoadReport) -> str:
+    heads = getattr(model, "classifiers", ())
+    lines = [f"the weights from {report.origin} ({report.format} names) do not fit {type(model).__name__}:"]
+    lines.append(report.problems())
+    if any(_is_below(misfit.name, heads) for misfit in report.misshapen):
+        lines.append(
+            "for another number of classes pass reset_head=True, which leaves the classifier at its initial values"
+        )
+    return "\n".join([*lines, *(f"note: {note}" for note in report.notes)])
+
+
+def _fill(variable: nnx.Variable, array: np.ndarray) -> None:
+    """Sets a variable to a copy of the array, of the variable's type and where the variable is or belongs."""
+    old = variable.get_value()
+    value = jnp.array(array.astype(old.dtype))
+    placed = old.sharding is not None if _is_abstract(variable) else getattr(old, "committed", False)
+    variable.set_value(jax.device_put(value, old.sharding) if placed else value)

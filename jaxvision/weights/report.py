@@ -1,0 +1,98 @@
+"""What a load of weights did, and what did not fit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from jaxvision.paths import suggestion
+
+_SHOWN = 10
+
+
+class Misfit(NamedTuple):
+    """A variable and an entry of the file that go together by name and not by shape or type.
+
+    Attributes:
+        name: the variable.
+        key: the entry, by its name in the file.
+        got: shape of the entry in PyTorch's layout, or its dtype if that is wrong.
+        expected: the same of the variable.
+    """
+
+    name: str
+    key: str
+    got: str
+    expected: str
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of every variable of the model and of every entry of the file. Print it to read it.
+
+    Every variable is in exactly one of ``loaded``, ``missing``, ``misshapen`` and ``reinitialised``.
+
+    Attributes:
+        origin: where the weights came from.
+        format: the naming they were in.
+        loaded: variables that got their values from the file.
+        missing: timm's names of variables for which the file has nothing.
+        unused: entries for which the model has nothing.
+        misshapen: pairs that do not fit.
+        adapted: variables whose values were fitted to the model (input channels, image size), and how.
+        dropped: entries left aside on purpose: counters and tables that follow from the configuration, entries of
+            skipped variables, and the classifier where the model has none.
+        reinitialised: variables left as they were on purpose: skipped ones and new heads.
+        empty: variables of an abstract model that have no values after the load; whoever built it must fill them.
+        notes: what was opened up inside the file to get at the weights.
+    """
+
+    origin: str
+    format: str
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    unused: tuple[str, ...]
+    misshapen: tuple[Misfit, ...]
+    adapted: tuple[str, ...]
+    dropped: tuple[str, ...]
+    reinitialised: tuple[str, ...]
+    empty: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing, unused or misshapen."""
+        return not (self.missing or self.unused or self.misshapen)
+
+    def problems(self) -> str:
+        """What is missing, unused or misshapen, one a line; empty if nothing is."""
+        return "\n".join(
+            _section("missing in the file", _hinted(self.missing, self.unused))
+            + _section("unused, the model has no such variable", _hinted(self.unused, self.missing))
+            + _section(
+                "of another shape or type", [f"{m.key}: got {m.got}, expected {m.expected}" for m in self.misshapen]
+            )
+        )
+
+    def __str__(self) -> str:
+        lines = [
+            f"{len(self.loaded)} variables loaded from {self.origin} ({self.format} names)",
+            self.problems(),
+            *_section("fitted to the model", self.adapted),
+            *_section("left as they were", self.reinitialised),
+            *_section("without values", self.empty),
+            *_section("dropped", self.dropped),
+            *(f"  note: {note}" for note in self.notes),
+        ]
+        return "\n".join(line for line in lines if line)
+
+
+def _section(title: str, items: Sequence[str]) -> list[str]:
+    if not items:
+        return []
+    lines = [f"  {len(items)} {title}:", *(f"    {item}" for item in items[:_SHOWN])]
+    return lines if len(items) <= _SHOWN else [*lines, f"    ... and {len(items) - _SHOWN} more"]
+
+
+def _hinted(names: Sequence[str], others: Sequence[str]) -> list[str]:
+    """The names, those that will be shown with the nearest of the others."""
+    return [f"{name}{suggestion(name, others, count=1)}" for name in names[:_SHOWN]] + list(names[_SHOWN:])
