@@ -36,7 +36,7 @@ class Family:
 
 
 class _OneKey:
-    """Stands in for `nnx.Rngs` where no number is ever drawn: its counters would take most of an abstract build's time."""
+    """Stands in for `nnx.Rngs` where no number is drawn; counting keys would take most of an abstract build's time."""
 
     def __init__(self) -> None:
         self._key = jax.random.key(0)

@@ -120,7 +120,7 @@ class Downsample(nnx.List):
 
 
 class _Block(nnx.Module):
-    """What the two blocks share: a residual branch that may be gated and dropped, and a shortcut that may be projected."""
+    """What both blocks share: a residual branch, gated or dropped or neither, and a shortcut, projected or not."""
 
     expansion: int
 
@@ -398,16 +398,16 @@ _18, _34 = _basic(2, 2, 2, 2), _basic(3, 4, 6, 3)
 _26, _50, _101 = _bottleneck(2, 2, 2, 2), _bottleneck(3, 4, 6, 3), _bottleneck(3, 4, 23, 3)
 _152, _200, _269 = _bottleneck(3, 8, 36, 3), _bottleneck(3, 24, 36, 3), _bottleneck(3, 30, 48, 8)
 
-_C = {"stem": "deep", "stem_width": 32}
-_D = {**_C, "avg_down": True}
-_S = {"stem": "deep", "stem_width": 64}
-_T = {"stem": "deep_tiered", "stem_width": 32, "avg_down": True}
-_SE = {"se_ratio": 1 / 16}
-_AA = {"anti_alias": True}
-_RS = {**_D, "stem_pool": "conv", "se_ratio": 0.25}
-_32X4D = {"cardinality": 32, "base_width": 4}
-_32X8D = {"cardinality": 32, "base_width": 8}
-_64X4D = {"cardinality": 64, "base_width": 4}
+_C: dict[str, Any] = {"stem": "deep", "stem_width": 32}
+_D: dict[str, Any] = {**_C, "avg_down": True}
+_S: dict[str, Any] = {"stem": "deep", "stem_width": 64}
+_T: dict[str, Any] = {"stem": "deep_tiered", "stem_width": 32, "avg_down": True}
+_SE: dict[str, Any] = {"se_ratio": 1 / 16}
+_AA: dict[str, Any] = {"anti_alias": True}
+_RS: dict[str, Any] = {**_D, "stem_pool": "conv", "se_ratio": 0.25}
+_32X4D: dict[str, Any] = {"cardinality": 32, "base_width": 4}
+_32X8D: dict[str, Any] = {"cardinality": 32, "base_width": 8}
+_64X4D: dict[str, Any] = {"cardinality": 64, "base_width": 4}
 
 VARIANTS: dict[str, ResNetConfig] = {
     "resnet10t": _basic(1, 1, 1, 1, **_T),

@@ -109,7 +109,7 @@ class ViTConfig:
         return int(self.class_token) + int(self.distilled) + self.reg_tokens
 
 
-_MLPS = {"mlp": Mlp, "glu": GluMlp}
+_MLPS: dict[str, Any] = {"mlp": Mlp, "glu": GluMlp}
 
 
 class Block(nnx.Module):
@@ -330,12 +330,12 @@ _LARGE, _HUGE = _size(1024, 24, 16), _size(1280, 32, 16)
 _MEDIUM, _BETWIXT, _SO400M = _size(512, 12, 8), _size(640, 12, 10), _size(1152, 27, 16)
 _GIANT, _GIGANTIC = _size(1408, 40, 16, mlp_ratio=48 / 11), _size(1664, 48, 16, mlp_ratio=64 / 13)
 
-_CLIP = {"pre_norm": True, "norm_eps": 1e-5}
-_GAP = {"class_token": False, "global_pool": "avg", "fc_norm": False}
-_MAP = {"class_token": False, "global_pool": "map"}
-_DEIT3 = {"no_embed_class": True, "init_values": 1e-6}
-_DINOV2 = {"patch_size": 14, "img_size": 518, "init_values": 1e-5}
-_REG4 = {"reg_tokens": 4, "no_embed_class": True}
+_CLIP: dict[str, Any] = {"pre_norm": True, "norm_eps": 1e-5}
+_GAP: dict[str, Any] = {"class_token": False, "global_pool": "avg", "fc_norm": False}
+_MAP: dict[str, Any] = {"class_token": False, "global_pool": "map"}
+_DEIT3: dict[str, Any] = {"no_embed_class": True, "init_values": 1e-6}
+_DINOV2: dict[str, Any] = {"patch_size": 14, "img_size": 518, "init_values": 1e-5}
+_REG4: dict[str, Any] = {"reg_tokens": 4, "no_embed_class": True}
 _MEDIUM_GAP = {**_GAP, "qkv_bias": False, "init_values": 1e-6}
 
 

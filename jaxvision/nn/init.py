@@ -4,7 +4,7 @@ Each is compiled as one function per shape: building a network is then one call 
 building it abstractly (`nnx.eval_shape`) traces each shape once.
 """
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 from flax import nnx
@@ -22,3 +22,12 @@ kaiming_fan_out: nnx.Initializer = _compiled(nnx.initializers.variance_scaling(2
 
 torch_linear: nnx.Initializer = _compiled(nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform"))
 """Uniform within ``1 / sqrt(fan_in)``: PyTorch's default, and so the classifiers of ResNets."""
+
+google_linear: nnx.Initializer = _compiled(nnx.initializers.variance_scaling(1 / 3, "fan_out", "uniform"))
+"""Uniform within ``1 / sqrt(fan_out)``: the classifiers of EfficientNets."""
+
+
+@cache
+def google_conv(groups: int = 1) -> nnx.Initializer:
+    """Normal of variance ``2 groups / fan_out``: He's for one group, so that depthwise convolutions keep the scale."""
+    return _compiled(nnx.initializers.variance_scaling(2.0 * groups, "fan_out", "normal"))

@@ -1,0 +1,56 @@
+"""Float32 logits against timm's, for weights and images that both sides make from names and seeds."""
+
+import functools
+import importlib.util
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import jaxvision
+from jaxvision.paths import named_variables
+from jaxvision.weights.layout import timm_name, timm_shape
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+
+
+@functools.cache
+def reference(module: str):
+    spec = importlib.util.spec_from_file_location(module, REFERENCE / f"{module}.py")
+    loaded = importlib.util.module_from_spec(spec)
+    importlib.sys.modules[module] = loaded
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+@functools.cache
+def golden() -> dict[str, np.ndarray]:
+    return dict(np.load(REFERENCE / "golden.npz"))
+
+
+def synthetic(model, gain: float) -> dict[str, np.ndarray]:
+    """The state dict that timm's model of the same name was given."""
+    shapes = {timm_name(n): timm_shape(n, v.get_value().shape) for n, v in named_variables(model).items()}
+    return reference("synthetic").state_dict(shapes, gain)
+
+
+def ours(case, **options):
+    size = {"img_size": case.size} if case.in_model else {}
+    model = jaxvision.create_model(case.model, **{"num_classes": 1000, **case.options, **size, **options})
+    jaxvision.load_weights(model, synthetic(model, case.gain))
+    return model
+
+
+@pytest.mark.parametrize("case", reference("cases").CASES, ids=lambda case: case.id)
+def test_logits_are_timms(case):
+    apply, variables = jaxvision.to_functional(ours(case))
+    images = reference("synthetic").images((2, *case.size, 3))
+    logits, _ = jax.jit(apply)(variables, images)
+    expected = golden()[case.id]
+    assert np.ptp(expected, axis=0).std() > 1e-3, "the golden logits must depend on the image"
+    np.testing.assert_allclose(logits, expected, atol=1e-4 * max(1.0, np.abs(expected).max()), rtol=0)
+
+
+def test_every_case_is_stored():
+    assert set(golden()) == {case.id for case in reference("cases").CASES}

@@ -1,0 +1,37 @@
+"""Writes golden.npz: float32 logits of timm's models for synthetic weights and images (run by ``make golden``)."""
+
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from cases import CASES, Case
+from synthetic import images, state_dict
+
+
+def logits(case: Case) -> np.ndarray:
+    """timm's logits of two images."""
+    options = dict(case.options, **({"img_size": case.size} if case.in_model else {}))
+    model = timm.create_model(case.model, **{"num_classes": 1000, **options}).eval()
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    shapes = {name: shape for name, shape in shapes.items() if not name.endswith("num_batches_tracked")}
+    weights = {name: torch.from_numpy(value) for name, value in state_dict(shapes, case.gain).items()}
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    assert not unexpected, unexpected
+    assert all(name.endswith("num_batches_tracked") for name in missing), missing
+    x = torch.from_numpy(images((2, *case.size, 3))).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        return model(x).numpy()
+
+
+def main() -> None:
+    """Makes every case."""
+    golden = {case.id: logits(case) for case in CASES}
+    np.savez_compressed(Path(__file__).with_name("golden.npz"), **golden)
+    print(f"timm {timm.__version__}, torch {torch.__version__}: {len(golden)} cases")
+    for name, values in golden.items():
+        print(f"{name:24s} {values.shape}  std {values.std():.3f}  between images {np.ptp(values, axis=0).std():.3f}")
+
+
+if __name__ == "__main__":
+    main()
