@@ -27,6 +27,13 @@ class Constructor:
     call: Callable[..., Any]
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """A global that is refused for a reason of its own."""
+
+    reason: str
+
+
 class PickleMachine:
     """Reads one pickle.
 
@@ -129,7 +136,10 @@ class PickleMachine:
                 f"it asks for the global {name!r}, which is refused: only tensors are read, and no code is run. "
                 f"If you trust the file, open it with PyTorch and save its state_dict alone (torch.save or safetensors)"
             )
-        self._stack.append(self._allowed[name])
+        value = self._allowed[name]
+        if isinstance(value, Refusal):
+            raise FormatError(f"it asks for {name!r}, which is refused: {value.reason}")
+        self._stack.append(value)
 
     def _stack_global(self, _: None) -> None:
         module, name = self._pop(2)

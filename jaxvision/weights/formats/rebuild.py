@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 
 from jaxvision.weights.errors import FormatError
-from jaxvision.weights.formats.pickle_machine import Constructor, checked_key
+from jaxvision.weights.formats.pickle_machine import Constructor, Refusal, checked_key
 
 _DTYPES = {
     dtype.name: dtype
@@ -30,6 +30,7 @@ _STORAGES = {
     "Byte": "uint8",
     "Bool": "bool",
 }
+_FLOAT8 = ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu")
 
 
 class _Untyped:
@@ -159,5 +160,8 @@ ALLOWED: Mapping[str, Any] = {
     "torch.storage.UntypedStorage": _Untyped(),
     **{f"torch.{name}": dtype for name, dtype in _DTYPES.items()},
     **{f"torch.{kind}Storage": _DTYPES[name] for kind, name in _STORAGES.items()},
+    "torch._utils._rebuild_qtensor": Refusal("quantised tensors are not read; save them dequantised"),
+    "torch._utils._rebuild_sparse_tensor": Refusal("sparse tensors are not read; save them dense (to_dense)"),
+    **{f"torch.{name}": Refusal("8-bit floats are not read; save them as float16") for name in _FLOAT8},
 }
-"""Every global that a pickle of tensors may ask for. Sparse, quantised and 8-bit float tensors are not among them."""
+"""Every global that a pickle of tensors may ask for; what is not here is refused too."""

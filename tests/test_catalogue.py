@@ -1,0 +1,110 @@
+"""The table of models, and every model that is registered against it."""
+
+import csv
+from importlib import resources
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxvision import catalogue
+from jaxvision.catalogue import by_architecture, entries, imagenet_classes
+from jaxvision.data.transforms import Preprocess
+from jaxvision.registry import create_model, families, model_info
+
+EVERY_HEAD = sorted(
+    {
+        (info.architecture, info.num_classes): info.name
+        for architecture in families()
+        for info in by_architecture().get(architecture, ())
+    }.values()
+)
+
+
+def count(model, kind):
+    return sum(variable.get_value().size for _, variable in nnx.to_flat_state(nnx.state(model, kind)))
+
+
+@pytest.mark.parametrize("architecture", list(families()))
+def test_every_registered_name_is_a_model_of_timm(architecture):
+    assert architecture in by_architecture()
+    info = model_info(architecture)
+    assert info.family == families()[architecture].name
+
+
+@pytest.mark.parametrize("name", EVERY_HEAD)
+def test_every_registered_model_has_exactly_timms_parameters(name):
+    """For every architecture with every size of head that its weights come with, built without memory."""
+    info = model_info(name)
+    model = nnx.eval_shape(lambda: create_model(name))
+    assert count(model, nnx.Param) == info.num_params
+    assert count(model, nnx.BatchStat) == info.num_batch_stats
+    images = jax.ShapeDtypeStruct((2, *info.input_size[1:], 3), np.float32)
+    outputs = jax.eval_shape(lambda model, images: model(images), model, images)
+    assert outputs.shape[0] == 2
+    if info.num_classes:
+        assert outputs.shape == (2, info.num_classes)
+
+
+def test_the_counts_are_not_all_alike():
+    assert len({info.num_params for info in entries().values()}) > 300
+
+
+def test_rows_are_facts_of_timm():
+    """Spot checks against what timm documents; the numbers are written out here on purpose."""
+    info = entries()["vit_base_patch16_224.augreg2_in21k_ft_in1k"]
+    assert info.num_params == 86_567_656
+    assert info.num_batch_stats == 0
+    assert info.input_size == (3, 224, 224)
+    assert (info.mean, info.std) == ((0.5,) * 3, (0.5,) * 3)
+    assert info.hub_id == "timm/vit_base_patch16_224.augreg2_in21k_ft_in1k"
+    info = entries()["resnet50.tv_in1k"]
+    assert (info.num_params, info.num_batch_stats) == (25_557_032, 53_120)
+    assert (info.interpolation, info.crop_pct, info.license) == ("bilinear", 0.875, "bsd-3-clause")
+    assert entries()["vit_base_patch16_224.augreg_in21k"].num_classes == 21843
+    assert entries()["vit_base_patch16_224.dino"].num_classes == 0
+    assert entries()["efficientnet_b6"].tag is None
+
+
+def test_rows_of_an_architecture_keep_timms_order():
+    assert [info.tag for info in by_architecture()["resnet50"]][:3] == ["a1_in1k", "a1h_in1k", "a2_in1k"]
+    assert sum(map(len, by_architecture().values())) == len(entries())
+
+
+def test_every_row_has_a_preprocessing():
+    for info in entries().values():
+        assert isinstance(info.preprocess(), Preprocess)
+        assert info.preprocess().size == info.input_size[1:]
+
+
+def test_preprocessing_for_other_sizes_and_channels():
+    info = entries()["resnet50.a1_in1k"]
+    assert info.preprocess(img_size=160).size == (160, 160)
+    assert info.preprocess(img_size=(160, 192)).size == (160, 192)
+    grey = info.preprocess(in_chans=1)
+    assert grey.mean == pytest.approx((0.449,), abs=1e-3)
+    assert grey.std == pytest.approx((0.226,), abs=1e-3)
+    with pytest.raises(ValueError, match="1 or 3 channels, got in_chans=4"):
+        info.preprocess(in_chans=4)
+
+
+def test_info_prints_what_one_wants_to_know():
+    text = str(entries()["resnet50.a1_in1k"])
+    for fact in ("resnet50.a1_in1k", "25,557,032", "53,120", "224 x 224", "bicubic", "apache-2.0", "timm/resnet50"):
+        assert fact in text
+
+
+def test_imagenet_names():
+    names = imagenet_classes()
+    assert len(names) == 1000
+    expected = {281: "tabby", 282: "tiger cat", 285: "Egyptian cat", 698: "palace", 967: "espresso", 985: "daisy"}
+    assert {index: names[index] for index in expected} == expected
+
+
+def test_imagenet_synsets_are_in_the_order_of_training():
+    rows = list(csv.DictReader(resources.files(catalogue).joinpath("imagenet1k.csv").read_text().splitlines()))
+    assert [int(row["index"]) for row in rows] == list(range(1000))
+    synsets = [row["synset"] for row in rows]
+    assert synsets == sorted(synsets)
+    assert synsets[0] == "n01440764"
