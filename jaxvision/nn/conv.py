@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias, get_args
 
 import jax
@@ -14,12 +15,14 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from jaxvision.nn._conv_cpu import Form, Geometry, forward_form, input_gradient_form, kernel_gradient_form
+
 IntPair: TypeAlias = int | tuple[int, int]
 Padding: TypeAlias = int | tuple[int, int] | Literal["SAME"]
 Pads: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 Implementation: TypeAlias = Literal["auto", "native"]
 
-_implementation = jax.make_user_context("auto")  # type: ignore[no-untyped-call]
+_implementation = jax.make_user_context("auto")
 
 
 @contextlib.contextmanager
@@ -70,17 +73,14 @@ def conv2d(
     stride, dilation = _pair(stride, "stride", 1), _pair(dilation, "dilation", 1)
     _check_shapes(x.shape, kernel.shape, groups)
     pads = _resolve_padding(padding, x.shape[1:3], kernel.shape[:2], stride, dilation)
-    _checked_implementation(_implementation.value if implementation is None else implementation)
+    geometry = _geometry(x.shape, kernel.shape, pads, stride, dilation, groups)
     dtype = jnp.result_type(x, kernel)
-    return lax.conv_general_dilated(
-        x.astype(dtype),
-        kernel.astype(dtype),
-        window_strides=stride,
-        padding=pads,
-        rhs_dilation=dilation,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )
+    x, kernel = x.astype(dtype), kernel.astype(dtype)
+    chosen = _checked_implementation(_implementation.value if implementation is None else implementation)
+    forms = forward_form(geometry), input_gradient_form(geometry), kernel_gradient_form(geometry)
+    if chosen == "native" or not any(forms) or x.size == 0 or not jnp.issubdtype(dtype, jnp.floating):
+        return _native(geometry, x, kernel)
+    return _forward(geometry, x, kernel)
 
 
 class Conv2d(nnx.Module):
@@ -147,6 +147,98 @@ class Conv2d(nnx.Module):
             groups=self.groups,
         )
         return y if self.bias is None else y + self.bias[...].astype(dtype)
+
+
+# The convolution and its two gradients are the three slots of one trilinear sum (over p, t, i, o) of
+# x[p + t, i] kernel[t, i, o] g[p, o]: the gradients of each of them are the two others.
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _forward(geometry: Geometry, x: Array, kernel: Array) -> Array:
+    return _on_platform(forward_form(geometry), _native, geometry, x, kernel)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _input_gradient(geometry: Geometry, g: Array, kernel: Array) -> Array:
+    return _on_platform(input_gradient_form(geometry), _native_input_gradient, geometry, g, kernel)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _kernel_gradient(geometry: Geometry, x: Array, g: Array) -> Array:
+    return _on_platform(kernel_gradient_form(geometry), _native_kernel_gradient, geometry, x, g)
+
+
+def _with_residuals(op: Form) -> Callable[[Geometry, Array, Array], tuple[Array, tuple[Array, Array]]]:
+    return lambda geometry, a, b: (op(geometry, a, b), (a, b))
+
+
+_forward.defvjp(
+    _with_residuals(_forward),
+    lambda geometry, xk, g: (_input_gradient(geometry, g, xk[1]), _kernel_gradient(geometry, xk[0], g)),
+)
+_input_gradient.defvjp(
+    _with_residuals(_input_gradient),
+    lambda geometry, gk, x: (_forward(geometry, x, gk[1]), _kernel_gradient(geometry, x, gk[0])),
+)
+_kernel_gradient.defvjp(
+    _with_residuals(_kernel_gradient),
+    lambda geometry, xg, kernel: (_input_gradient(geometry, xg[1], kernel), _forward(geometry, xg[0], kernel)),
+)
+
+
+def _on_platform(cpu: Form | None, native: Form, geometry: Geometry, a: Array, b: Array) -> Array:
+    if cpu is None:
+        return native(geometry, a, b)
+    return lax.platform_dependent(
+        a, b, cpu=functools.partial(cpu, geometry), default=functools.partial(native, geometry)
+    )
+
+
+def _native(geometry: Geometry, x: Array, kernel: Array) -> Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=geometry.stride,
+        padding=tuple(zip(geometry.low, geometry.high, strict=True)),
+        rhs_dilation=geometry.dilation,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=geometry.groups,
+    )
+
+
+def _native_input_gradient(geometry: Geometry, g: Array, kernel: Array) -> Array:
+    x = jax.ShapeDtypeStruct((g.shape[0], *geometry.image, geometry.in_features), g.dtype)
+    return jax.linear_transpose(lambda x: _native(geometry, x, kernel), x)(g)[0]
+
+
+def _native_kernel_gradient(geometry: Geometry, x: Array, g: Array) -> Array:
+    shape = (*geometry.window, geometry.in_features // geometry.groups, geometry.out_features)
+    return jax.linear_transpose(lambda kernel: _native(geometry, x, kernel), jax.ShapeDtypeStruct(shape, x.dtype))(g)[0]
+
+
+def _geometry(
+    x: tuple[int, ...],
+    kernel: tuple[int, ...],
+    pads: Pads,
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+) -> Geometry:
+    oh, ow = (
+        (n + low + high - d * (k - 1) - 1) // s + 1
+        for n, (low, high), d, k, s in zip(x[1:3], pads, dilation, kernel[:2], stride, strict=True)
+    )
+    return Geometry(
+        image=(x[1], x[2]),
+        window=(kernel[0], kernel[1]),
+        out=(oh, ow),
+        low=(pads[0][0], pads[1][0]),
+        stride=stride,
+        dilation=dilation,
+        in_features=x[3],
+        out_features=kernel[3],
+        groups=groups,
+    )
 
 
 def _checked_implementation(name: Implementation) -> Implementation:

@@ -1,0 +1,242 @@
+"""Convolutions as XLA's CPU backend computes them fastest.
+
+XLA's own convolution is good on a CPU for dense windows and poor elsewhere: a depthwise one costs 10 to 30 times what
+it should, and the kernel's gradient of a large image treats the image as a huge window. Each function here is another
+way to write the same sum, and `None` from a `*_form` function says that XLA's own way is the best. Timings of all of
+them: `benchmarks/conv.py`, docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TypeAlias
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+Form: TypeAlias = Callable[["Geometry", Array, Array], Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """What is static in a convolution; pairs are (height, width).
+
+    Attributes:
+        image: pixels of the input.
+        window: taps of the kernel.
+        out: pixels of the output.
+        low: zeros before the image. Those after it follow from `out`.
+        stride: step of the window.
+        dilation: distance of the taps.
+        in_features: channels of the input.
+        out_features: channels of the output.
+        groups: number of groups of channels.
+    """
+
+    image: tuple[int, int]
+    window: tuple[int, int]
+    out: tuple[int, int]
+    low: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    in_features: int
+    out_features: int
+    groups: int
+
+    @property
+    def high(self) -> tuple[int, int]:
+        """Zeros after the image; negative where the last pixels are not reached."""
+        h, w = (
+            s * (o - 1) + d * (k - 1) + 1 - n - low
+            for s, o, d, k, n, low in zip(
+                self.stride, self.out, self.dilation, self.window, self.image, self.low, strict=True
+            )
+        )
+        return h, w
+
+    @property
+    def is_depthwise(self) -> bool:
+        """One kernel per channel, and not both strided and dilated (which no network is)."""
+        one_each = self.groups == self.in_features == self.out_features > 1
+        return one_each and (self.stride == (1, 1) or self.dilation == (1, 1))
+
+    @property
+    def is_pointwise(self) -> bool:
+        """A matrix product over the channels of (every stride-th) pixel."""
+        return self.groups == 1 and self.window == (1, 1) and self.low == (0, 0) and max(self.high) <= 0
+
+
+def forward_form(geometry: Geometry) -> Form | None:
+    """The form of (geometry, x, kernel) -> y."""
+    if geometry.is_depthwise:
+        return _depthwise_forward
+    return _pointwise_forward if geometry.is_pointwise else None
+
+
+def input_gradient_form(geometry: Geometry) -> Form | None:
+    """The form of (geometry, g, kernel) -> gradient by x, g being the gradient by y."""
+    if geometry.is_depthwise:
+        return _depthwise_input_gradient
+    return _pointwise_input_gradient if geometry.is_pointwise else None
+
+
+def kernel_gradient_form(geometry: Geometry) -> Form | None:
+    """The form of (geometry, x, g) -> gradient by the kernel.
+
+    XLA convolves the input with the output's gradient as a window: good while that window, `out`, is small.
+    """
+    if geometry.is_depthwise:
+        return _depthwise_kernel_gradient
+    if geometry.is_pointwise:
+        return _pointwise_kernel_gradient
+    if geometry.groups > 1 or geometry.dilation != (1, 1) or geometry.in_features < 16:
+        return None
+    if geometry.stride != (1, 1):
+        return _kernel_gradient_by_taps
+    return _kernel_gradient_by_rows if geometry.out[0] * geometry.out[1] > geometry.in_features else None
+
+
+# One pixel: matrix products. Two-dimensional before the product, for XLA transposes operands of more dimensions.
+
+
+def _pointwise_forward(geometry: Geometry, x: Array, kernel: Array) -> Array:
+    x = _every(x, geometry)
+    y = _matmul(_rows(x), kernel[0, 0], (1, 0))
+    return y.reshape(*x.shape[:-1], -1)
+
+
+def _pointwise_input_gradient(geometry: Geometry, g: Array, kernel: Array) -> Array:
+    dx = _matmul(_rows(g), kernel[0, 0], (1, 1)).reshape(*g.shape[:-1], -1)
+    (sh, sw), (h, w), (oh, ow) = geometry.stride, geometry.image, geometry.out
+    after_h, after_w = h - (oh - 1) * sh - 1, w - (ow - 1) * sw - 1
+    return _pad(dx, (0, after_h, sh - 1), (0, after_w, sw - 1))
+
+
+def _pointwise_kernel_gradient(geometry: Geometry, x: Array, g: Array) -> Array:
+    return _matmul(_rows(_every(x, geometry)), _rows(g), (0, 0))[None, None]
+
+
+# One kernel per channel: sums of shifted products.
+
+
+def _depthwise_forward(geometry: Geometry, x: Array, kernel: Array) -> Array:
+    dtype = _accumulator(x.dtype)
+    y = jnp.zeros((), dtype)
+    for tap, weight in zip(_taps(geometry, x), kernel.reshape(-1, kernel.shape[-1]), strict=True):
+        y += tap.astype(dtype) * weight.astype(dtype)
+    return y.astype(x.dtype)
+
+
+def _depthwise_input_gradient(geometry: Geometry, g: Array, kernel: Array) -> Array:
+    if geometry.stride == (1, 1):
+        span = [d * (k - 1) for d, k in zip(geometry.dilation, geometry.window, strict=True)]
+        mirrored = dataclasses.replace(
+            geometry,
+            image=geometry.out,
+            out=geometry.image,
+            low=(span[0] - geometry.low[0], span[1] - geometry.low[1]),
+        )
+        return _depthwise_forward(mirrored, g, kernel[::-1, ::-1])
+    # Pixel s * u + r of the padded image meets tap s * q + r at output u - q: one sum over q for all phases r at once.
+    dtype = _accumulator(g.dtype)
+    (sh, sw), (lh, lw), (h, w), (oh, ow) = geometry.stride, geometry.low, geometry.image, geometry.out
+    qh, qw = (-(-k // s) for k, s in zip(geometry.window, geometry.stride, strict=True))
+    phases = jnp.pad(kernel[:, :, 0], ((0, qh * sh - kernel.shape[0]), (0, qw * sw - kernel.shape[1]), (0, 0)))
+    phases = phases.reshape(qh, sh, qw, sw, -1).astype(dtype)
+    first_h, first_w = lh // sh, lw // sw
+    nh, nw = (lh + h - 1) // sh - first_h + 1, (lw + w - 1) // sw - first_w + 1
+    before_h, before_w = qh - 1 - first_h, qw - 1 - first_w
+    g = _pad(g, (before_h, nh + qh - 1 - oh - before_h, 0), (before_w, nw + qw - 1 - ow - before_w, 0))
+    g = lax.optimization_barrier(g)
+    dx = jnp.zeros((), dtype)
+    for i in range(qh):
+        for j in range(qw):
+            tap = g[:, qh - 1 - i :, qw - 1 - j :][:, :nh, :nw].astype(dtype)
+            dx += tap[:, :, None, :, None] * phases[i, :, j][:, None]
+    dx = dx.astype(g.dtype).reshape(g.shape[0], nh * sh, nw * sw, -1)
+    return dx[:, lh - first_h * sh :, lw - first_w * sw :][:, :h, :w]
+
+
+def _depthwise_kernel_gradient(geometry: Geometry, x: Array, g: Array) -> Array:
+    # XLA reduces a product over all but the channels at a crawl. Adding up a few images by hand makes it a plain loop;
+    # the taps of one row of the kernel share it, so that what they read is still in the cache.
+    dtype = _accumulator(x.dtype)
+    images = next(n for n in range(min(8, g.shape[0]), 0, -1) if g.shape[0] % n == 0)
+    split = (g.shape[0] // images, images)
+    g = g.reshape(*split, *g.shape[1:])
+    taps = [tap.reshape(*split, *tap.shape[1:]) for tap in _taps(geometry, x)]
+    rows = []
+    for row in range(geometry.window[0]):
+        sums = []
+        for tap in taps[row * geometry.window[1] : (row + 1) * geometry.window[1]]:
+            products = (tap[:, i].astype(dtype) * g[:, i].astype(dtype) for i in range(images))
+            sums.append(sum(products, jnp.zeros((), dtype)))
+        stacked = lax.optimization_barrier(jnp.stack(sums, axis=2))  # (b / images, h, kw, w, c)
+        flat = stacked.reshape(-1, stacked[0, 0].size).sum(0)
+        rows.append(flat.reshape(stacked.shape[2:]).sum(1))
+    return jnp.stack(rows)[:, :, None].astype(x.dtype)
+
+
+def _taps(geometry: Geometry, x: Array) -> list[Array]:
+    """What each tap of the window sees of the image, row by row; every tap is (b, oh, ow, c)."""
+    (sh, sw), (dh, dw), (oh, ow), (kh, kw) = geometry.stride, geometry.dilation, geometry.out, geometry.window
+    nh, nw = oh + dh * (kh - 1) // sh, ow + dw * (kw - 1) // sw
+    channels = x.shape[-1]
+    # A strided slice is slow; a reshape that puts the phases of the stride on an axis of their own is not.
+    x = _pad(
+        x,
+        (geometry.low[0], nh * sh - geometry.image[0] - geometry.low[0], 0),
+        (geometry.low[1], nw * sw - geometry.image[1] - geometry.low[1], 0),
+    ).reshape(x.shape[0], nh, sh, nw, sw * channels)
+    x = lax.optimization_barrier(x)  # else every tap computes the padding, and what made x, anew
+    taps = []
+    for i in range(0, kh * dh, dh):
+        for j in range(0, kw * dw, dw):
+            phase = j % sw * channels
+            taps.append(x[:, i // sh :, i % sh, j // sw :, phase : phase + channels][:, :oh, :ow])
+    return taps
+
+
+# A dense window: its gradient as matrix products over all pixels.
+
+
+def _kernel_gradient_by_taps(geometry: Geometry, x: Array, g: Array) -> Array:
+    products = [_matmul(_rows(tap), _rows(g), (0, 0)) for tap in _taps(geometry, x)]
+    return jnp.stack(products).reshape(*geometry.window, geometry.in_features, geometry.out_features)
+
+
+def _kernel_gradient_by_rows(geometry: Geometry, x: Array, g: Array) -> Array:
+    # One product of the input shifted along the rows and the gradient shifted along the columns, for all taps at once:
+    # kw copies of x and kh of g, where an im2col makes kh * kw copies of x.
+    (kh, kw), ow = geometry.window, geometry.out[1]
+    x = _pad(x, (geometry.low[0], geometry.high[0], 0), (geometry.low[1], geometry.high[1], 0))
+    x = lax.optimization_barrier(x)
+    shifted_x = jnp.stack([x[:, :, j : j + ow] for j in range(kw)], axis=3)
+    shifted_g = jnp.stack([_pad(g, (i, kh - 1 - i, 0), (0, 0, 0)) for i in range(kh)], axis=3)
+    rows = x.shape[0] * x.shape[1] * ow
+    product = _matmul(shifted_x.reshape(rows, -1), shifted_g.reshape(rows, -1), (0, 0))
+    return product.reshape(kw, geometry.in_features, kh, geometry.out_features).transpose(2, 0, 1, 3)
+
+
+def _accumulator(dtype: jnp.dtype) -> jnp.dtype:
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def _matmul(a: Float[Array, "..."], b: Float[Array, "..."], contract: tuple[int, int]) -> Float[Array, "..."]:
+    dimensions = (((contract[0],), (contract[1],)), ((), ()))
+    return lax.dot_general(a, b, dimensions, preferred_element_type=_accumulator(a.dtype)).astype(a.dtype)
+
+
+def _rows(x: Array) -> Array:
+    return x.reshape(-1, x.shape[-1])
+
+
+def _every(x: Array, geometry: Geometry) -> Array:
+    (sh, sw), (oh, ow) = geometry.stride, geometry.out
+    return x[:, ::sh, ::sw][:, :oh, :ow]
+
+
+def _pad(x: Array, height: tuple[int, int, int], width: tuple[int, int, int]) -> Array:
+    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), height, width, (0, 0, 0)))
