@@ -119,9 +119,7 @@ def load_classifier(
         build = partial(create_model, model, num_classes=classes, img_size=img_size, dtype=dtype)
         if weights is None:
             if classes != info.num_classes:
-                raise UsageError(
-                    f"{info.name!r} has {info.num_classes} classes: --num-classes is for your own --weights"
-                )
+                raise UsageError(f"{info.name!r} has {info.num_classes} classes: --num-classes goes with --weights")
             network = build(pretrained=True)
         else:  # strictly: a new head would know nothing
             network = nnx.eval_shape(build)
