@@ -85,7 +85,7 @@ def input_gradient_form(geometry: Geometry) -> Form | None:
 def kernel_gradient_form(geometry: Geometry) -> Form | None:
     """The form of (geometry, x, g) -> gradient by the kernel.
 
-    XLA convolves the input with the output's gradient as a window: good while that window, `out`, is small.
+    XLA convolves the input with the output's gradient as a window, which is good only for few input channels (a stem).
     """
     if geometry.is_depthwise:
         return _depthwise_kernel_gradient
@@ -93,9 +93,7 @@ def kernel_gradient_form(geometry: Geometry) -> Form | None:
         return _pointwise_kernel_gradient
     if geometry.groups > 1 or geometry.dilation != (1, 1) or geometry.in_features < 16:
         return None
-    if geometry.stride != (1, 1):
-        return _kernel_gradient_by_taps
-    return _kernel_gradient_by_rows if geometry.out[0] * geometry.out[1] > geometry.in_features else None
+    return _kernel_gradient_by_rows if geometry.stride == (1, 1) else _kernel_gradient_by_taps
 
 
 # One pixel: matrix products. Two-dimensional before the product, for XLA transposes operands of more dimensions.

@@ -186,6 +186,8 @@ _kernel_gradient.defvjp(
 )
 
 
+# Compiled as one also where the caller is not: the forms are fast because XLA fuses their many small steps.
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), inline=True)
 def _on_platform(cpu: Form | None, native: Form, geometry: Geometry, a: Array, b: Array) -> Array:
     if cpu is None:
         return native(geometry, a, b)
