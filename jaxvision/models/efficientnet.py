@@ -110,9 +110,7 @@ class EfficientNetConfig:
 class _Block(nnx.Module):
     """What all blocks share: their convolutions, and a shortcut where input and output have the same shape."""
 
-    def __init__(
-        self, in_features: int, out_features: int, stage: Stage, stride: int, c: EfficientNetConfig, drop: float
-    ):
+    def __init__(self, in_features: int, out_features: int, stride: int, c: EfficientNetConfig, drop: float):
         self.act = activation(c.act)
         self.has_skip = stride == 1 and in_features == out_features
         self.drop_path = DropPath(drop)
@@ -140,7 +138,7 @@ class ConvBnAct(_Block):
         drop: float,
         **layer: Unpack[LayerArgs],
     ):
-        super().__init__(in_features, out_features, stage, stride, c, drop)
+        super().__init__(in_features, out_features, stride, c, drop)
         self.conv = _conv(c, in_features, out_features, stage.kernel_size, stride=stride, **layer)
         self.bn1 = BatchNorm(out_features, eps=c.bn_eps, **layer)
 
@@ -162,7 +160,7 @@ class DepthwiseSeparable(_Block):
         drop: float,
         **layer: Unpack[LayerArgs],
     ):
-        super().__init__(in_features, out_features, stage, stride, c, drop)
+        super().__init__(in_features, out_features, stride, c, drop)
         norm = partial(BatchNorm, eps=c.bn_eps, **layer)
         self.conv_dw = _conv(c, in_features, in_features, stage.kernel_size, stride=stride, groups=in_features, **layer)
         self.bn1 = norm(in_features)
@@ -190,7 +188,7 @@ class InvertedResidual(_Block):
         drop: float,
         **layer: Unpack[LayerArgs],
     ):
-        super().__init__(in_features, out_features, stage, stride, c, drop)
+        super().__init__(in_features, out_features, stride, c, drop)
         norm = partial(BatchNorm, eps=c.bn_eps, **layer)
         hidden = make_divisible(in_features * stage.expand)
         self.conv_pw = _conv(c, in_features, hidden, 1, **layer)
@@ -222,7 +220,7 @@ class EdgeResidual(_Block):
         drop: float,
         **layer: Unpack[LayerArgs],
     ):
-        super().__init__(in_features, out_features, stage, stride, c, drop)
+        super().__init__(in_features, out_features, stride, c, drop)
         norm = partial(BatchNorm, eps=c.bn_eps, **layer)
         hidden = make_divisible(in_features * stage.expand)
         self.conv_exp = _conv(c, in_features, hidden, stage.kernel_size, stride=stride, **layer)
