@@ -27,9 +27,12 @@ class PatternError(ValueError):
 
 
 def _children(node: Any) -> Iterator[tuple[str, Any]]:
-    """Named children of a module or container, in the order of definition."""
+    """Named children of a module or container.
+
+    Modules' in the order of their names, since Flax does not keep the order of definition when it copies a module.
+    """
     if isinstance(node, nnx.Pytree):
-        items: Iterable[tuple[Any, Any]] = vars(node).items()
+        items: Iterable[tuple[Any, Any]] = sorted(vars(node).items(), key=lambda item: _natural(item[0]))
     elif isinstance(node, Mapping):
         items = node.items()
     elif isinstance(node, list | tuple):
@@ -40,6 +43,11 @@ def _children(node: Any) -> Iterator[tuple[str, Any]]:
         name = str(key)
         if not name.startswith("_pytree__"):
             yield name, value
+
+
+def _natural(name: str) -> tuple[Any, ...]:
+    """Sorts ``blocks.2`` before ``blocks.10``."""
+    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name))
 
 
 def _walk(node: Any, path: str, ancestors: tuple[int, ...]) -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,77 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxvision.nn.norm import BatchNorm, LayerNorm
+
+
+def batch(*shape):
+    return 3 + 2 * np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+def test_one_step_moves_the_statistics_as_torch_does():
+    """torch keeps 1 - momentum = 0.9 of the history and takes the unbiased variance of the batch."""
+    x = batch(4, 3, 3, 5)
+    norm = BatchNorm(5, rngs=nnx.Rngs(0))
+    y = norm(x, train=True)
+    flat = x.reshape(-1, 5).astype(np.float64)
+    np.testing.assert_allclose(norm.mean[...], 0.1 * flat.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(norm.var[...], 0.9 + 0.1 * flat.var(0, ddof=1), rtol=1e-5)
+    np.testing.assert_allclose(y.reshape(-1, 5), (flat - flat.mean(0)) / np.sqrt(flat.var(0) + 1e-5), atol=1e-4)
+
+
+def test_four_values_have_torchs_variance():
+    norm = BatchNorm(1, momentum=0.0, rngs=nnx.Rngs(0))
+    norm(np.array([[1.0], [2.0], [3.0], [4.0]], np.float32), train=True)
+    np.testing.assert_allclose(norm.var[...], 5 / 3, rtol=1e-6)
+
+
+def test_evaluation_uses_the_running_statistics_and_keeps_them():
+    x = batch(4, 5)
+    norm = BatchNorm(5, eps=1e-3, rngs=nnx.Rngs(0))
+    norm.mean[...] = jnp.arange(5.0)
+    norm.var[...] = 1.0 + jnp.arange(5.0)
+    norm.scale[...] = 2.0 * norm.scale[...]
+    expected = 2 * (x - np.arange(5)) / np.sqrt(1 + np.arange(5) + 1e-3)
+    np.testing.assert_allclose(norm(x), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(norm.mean[...], np.arange(5))
+
+
+def test_a_large_mean_does_not_cancel():
+    x = 1000 + 0.01 * np.random.default_rng(0).standard_normal((4096, 1)).astype(np.float32)
+    norm = BatchNorm(1, momentum=0.0, rngs=nnx.Rngs(0))
+    norm(x, train=True)
+    np.testing.assert_allclose(norm.var[...], x.astype(np.float64).var(ddof=1), rtol=0.05)
+
+
+def test_statistics_are_float32_in_bfloat16():
+    norm = BatchNorm(5, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    y = norm(jnp.asarray(batch(64, 5), jnp.bfloat16), train=True)
+    assert y.dtype == jnp.bfloat16
+    assert norm.mean[...].dtype == norm.var[...].dtype == jnp.float32
+
+
+def test_an_axis_name_makes_the_statistics_global():
+    x = batch(4, 6, 5)
+
+    def step(x):
+        norm = BatchNorm(5, rngs=nnx.Rngs(0))
+        norm.axis_name = "devices"
+        y = norm(x, train=True)
+        return y, norm.mean[...], norm.var[...]
+
+    y, mean, var = jax.vmap(step, axis_name="devices")(x)
+    whole = BatchNorm(5, rngs=nnx.Rngs(0))
+    np.testing.assert_allclose(y.reshape(24, 5), whole(x.reshape(24, 5), train=True), atol=1e-5)
+    for shard in range(4):
+        np.testing.assert_allclose(mean[shard], whole.mean[...], rtol=1e-5)
+        np.testing.assert_allclose(var[shard], whole.var[...], rtol=1e-5)
+
+
+@pytest.mark.parametrize("eps", [1e-6, 1e-5, 1e-2])
+def test_layer_norm(eps):
+    x = batch(3, 4, 7)
+    expected = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps)
+    np.testing.assert_allclose(LayerNorm(7, eps=eps, rngs=nnx.Rngs(0))(x), expected, atol=1e-5)
