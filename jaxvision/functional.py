@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from jaxvision.nn.drop import name_sites
+from jaxvision.nn.drop import PassRngs, name_sites
 from jaxvision.paths import flatten, fold_path, named_variables, nest, suggestion
 
 Variables = dict[str, dict[str, Any]]
@@ -76,7 +76,7 @@ def to_functional(model: nnx.Module, *, method: str = "__call__") -> tuple[Apply
         if takes_train:
             kwargs["train"] = train
         if takes_rngs:
-            kwargs["rngs"] = None if key is None else nnx.Rngs(dropout=key)
+            kwargs["rngs"] = None if key is None else PassRngs(key)
         elif key is not None:
             _restart_streams(module, key)
         output = getattr(module, method)(*args, **kwargs)

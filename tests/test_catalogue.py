@@ -3,8 +3,6 @@
 import csv
 from importlib import resources
 
-import jax
-import numpy as np
 import pytest
 from flax import nnx
 
@@ -40,11 +38,6 @@ def test_every_registered_model_has_exactly_timms_parameters(name):
     model = nnx.eval_shape(lambda: create_model(name))
     assert count(model, nnx.Param) == info.num_params
     assert count(model, nnx.BatchStat) == info.num_batch_stats
-    images = jax.ShapeDtypeStruct((2, *info.input_size[1:], 3), np.float32)
-    outputs = jax.eval_shape(lambda model, images: model(images), model, images)
-    assert outputs.shape[0] == 2
-    if info.num_classes:
-        assert outputs.shape == (2, info.num_classes)
 
 
 def test_the_counts_are_not_all_alike():

@@ -61,14 +61,14 @@ def test_modules_come_under_all_their_names_and_variables_under_one():
     modules = paths.named_modules(model)
     assert modules["layers.1"] is modules["first"] is model.first
     assert list(paths.named_variables(model)) == [
-        "first.kernel",
         "first.bias",
-        "layers.0.kernel",
+        "first.kernel",
         "layers.0.bias",
-        "named.a.mean",
-        "named.a.var",
-        "named.a.scale",
+        "layers.0.kernel",
         "named.a.bias",
+        "named.a.mean",
+        "named.a.scale",
+        "named.a.var",
     ]
 
 

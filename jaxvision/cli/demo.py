@@ -77,7 +77,7 @@ def draw_predictions(predictions: Sequence["Prediction"], preprocess: "Preproces
 
     columns = min(4, len(predictions))
     rows = -(-len(predictions) // columns)
-    figure = Figure(figsize=(2.5 * columns, 3.5 * rows), dpi=150, layout="constrained")
+    figure = Figure(figsize=(2.5 * columns, 3.75 * rows), dpi=150, layout="constrained")
     for cell, prediction in zip(figure.subfigures(rows, columns, squeeze=False).flat, predictions, strict=False):
         image, bars = cell.subplots(2, 1, height_ratios=(2.2, 1))
         image.imshow(preprocess.crop(prediction.source))
@@ -87,7 +87,7 @@ def draw_predictions(predictions: Sequence["Prediction"], preprocess: "Preproces
         bars.barh(range(len(probabilities)), probabilities, height=0.8, color=["#4c9f70"] + ["#c9d6cf"] * 9)
         for place, score in enumerate(prediction.scores):
             bars.text(0.02, place, score.label, va="center", fontsize=9, weight="bold" if place == 0 else "normal")
-            bars.text(0.99, place, f"{score.probability:.0%}", va="center", ha="right", fontsize=8, color="0.35")
-        bars.set(xlim=(0, 1), ylim=(len(probabilities) - 0.4, -0.6))
+            bars.text(1.16, place, f"{score.probability:.0%}", va="center", ha="right", fontsize=8, color="0.35")
+        bars.set(xlim=(0, 1.16), ylim=(len(probabilities) - 0.4, -0.6))
         bars.axis("off")
     figure.savefig(path)

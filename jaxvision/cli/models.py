@@ -77,6 +77,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> "Table":
     from rich.text import Text
 
     table = Table("name", "family", "parameters", "input", "classes", "weights", "licence")
+    table.columns[5].max_width = 60
     for column in table.columns[2:5]:
         column.justify = "right"
     for row in rows:

@@ -313,10 +313,12 @@ class EfficientNet(nnx.Module):
         return dict(weights)
 
 
-def _block_type(stage: Stage) -> type[_Block]:
+def _block_type(
+    stage: Stage,
+) -> type[ConvBnAct] | type[EdgeResidual] | type[DepthwiseSeparable] | type[InvertedResidual]:
     if stage.kind == "mbconv":
         return DepthwiseSeparable if stage.expand == 1 else InvertedResidual
-    return {"conv": ConvBnAct, "fused": EdgeResidual}[stage.kind]
+    return ConvBnAct if stage.kind == "conv" else EdgeResidual
 
 
 def _conv(

@@ -43,12 +43,22 @@ class SiteKeys:
         return key
 
 
+class PassRngs(nnx.Rngs):
+    """The streams of one pass for modules of any library, with the keys of our sites: what `to_functional` passes."""
+
+    def __init__(self, key: jax.Array):
+        super().__init__(dropout=key)
+        self.sites = SiteKeys(self.dropout())
+
+
 Rngs: TypeAlias = nnx.Rngs | SiteKeys | None
 """What a call takes as ``rngs``: None for a deterministic pass."""
 
 
 def site_keys(rngs: Rngs) -> SiteKeys | None:
     """One key for a whole pass, from the stream ``dropout`` (or ``default``) of ``rngs``; None stays None."""
+    if isinstance(rngs, PassRngs):
+        return rngs.sites
     return SiteKeys(rngs.dropout()) if isinstance(rngs, nnx.Rngs) else rngs
 
 
@@ -67,11 +77,12 @@ class DropSite(nnx.Module):
 
     def key(self, rngs: Rngs) -> jax.Array:
         """The key for one mask of this site."""
-        if isinstance(rngs, nnx.Rngs):  # a layer used by itself: the stream's counter tells the sites apart
-            return rngs.dropout()
-        if rngs is None:
+        if isinstance(rngs, nnx.Rngs) and not isinstance(rngs, PassRngs):
+            return rngs.dropout()  # a layer used by itself: the stream's counter tells the sites apart
+        keys = site_keys(rngs)
+        if keys is None:
             raise ValueError("a mask was asked for without rngs")
-        return rngs.at(self.path_hash)
+        return keys.at(self.path_hash)
 
 
 class Dropout(DropSite):

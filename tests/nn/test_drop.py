@@ -86,6 +86,14 @@ def test_to_functional_names_the_sites_of_a_composed_model():
     np.testing.assert_array_equal(one[1], off[1])
 
 
+def test_apply_draws_what_the_module_itself_would():
+    net = Net((0.5, 0.5))
+    name_sites(net)
+    apply, variables = to_functional(net)
+    key = jax.random.key(0)
+    np.testing.assert_array_equal(apply(variables, X, key=key)[0], net(X, SiteKeys(nnx.Rngs(dropout=key).dropout())))
+
+
 def test_a_shared_site_gets_another_mask_every_call():
     site = Dropout(0.5)
     site.path_hash = 7

@@ -80,7 +80,7 @@ def main() -> None:
     save("conjugated.pth", {"weight": numbers(3, dtype=torch.complex64).conj()})
     torch.jit.script(layer).save(HERE / "script.pt")
 
-    save_file({name: tensor for name, tensor in dtypes.items()}, HERE / "dtypes.safetensors")
+    save_file(dtypes, HERE / "dtypes.safetensors")
     save_file({"weight": numbers(3).to(torch.float8_e4m3fn)}, HERE / "float8.safetensors")
 
 

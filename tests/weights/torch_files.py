@@ -5,13 +5,12 @@ import pickle
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import pytest
 
 DATA = Path(__file__).parent / "data"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -49,7 +48,8 @@ def tensor(storage: FakeStorage, shape: Sequence[int], strides: Sequence[int], o
 class TorchPickler(pickle._Pickler):
     """Python's pickler in Python, which can be told to write a global that is not importable."""
 
-    dispatch = dict(pickle._Pickler.dispatch)
+    dispatch: ClassVar[dict[Any, Any]] = dict(pickle._Pickler.dispatch)
+    extra: tuple[Any, ...] = ()
 
     def persistent_id(self, thing: Any) -> Any:
         if isinstance(thing, FakeStorage):
@@ -66,7 +66,6 @@ class TorchPickler(pickle._Pickler):
 
     dispatch[Global] = _save_named
     dispatch[Call] = _save_call
-    extra: tuple[Any, ...] = ()
 
 
 class LegacyPickler(TorchPickler):
@@ -125,17 +124,3 @@ def legacy_stream(tree: Any, storages: Mapping[str, np.ndarray], protocol: int =
             *raw,
         ]
     )
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[..., Path]:
-    """Writes an archive, or bytes, to a file called weights.pth or another name."""
-
-    def write_file(content: Archive | bytes, name: str = "weights.pth") -> Path:
-        path = tmp_path / name
-        if isinstance(content, Archive):
-            return content.write(path)
-        path.write_bytes(content)
-        return path
-
-    return write_file
