@@ -286,7 +286,7 @@ class VisionTransformer(nnx.Module):
         if given is not None and given.shape != self.pos_embed.shape:
             prefix = 0 if self.config.no_embed_class else self.config.num_prefix_tokens
             old_grid = square_grid(given.shape[1] - prefix)
-            adapted["pos_embed"] = np.asarray(resize_pos_embed(given, self.config.grid, old_grid, prefix))
+            adapted["pos_embed"] = np.asarray(resize_pos_embed(jnp.asarray(given), self.config.grid, old_grid, prefix))
         return adapted
 
     def _check(self, images: Float[Array, "b h w c"]) -> None:

@@ -1,0 +1,45 @@
+"""Every registered variant against timm, live: ``make parity``."""
+
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import jaxvision
+from jaxvision.paths import named_variables
+from jaxvision.weights.layout import timm_name, timm_shape
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "reference"))
+
+pytestmark = pytest.mark.parity
+
+LIMIT = 150e6  # parameters: what two cores compare in seconds; larger variants differ from these in numbers only
+
+
+@pytest.mark.parametrize("name", jaxvision.list_models())
+def test_logits_are_timms(name):
+    timm, torch = pytest.importorskip("timm"), pytest.importorskip("torch")
+    from synthetic import images, state_dict
+
+    info = jaxvision.model_info(name)
+    if info.num_params > LIMIT:
+        pytest.skip(f"{info.num_params / 1e6:.0f}M parameters: more than {LIMIT / 1e6:.0f}M")
+    size = info.input_size[1:] if hasattr(jaxvision.registry.config(name), "img_size") else (96, 80)
+    reference = timm.create_model(name, num_classes=10).eval()
+    shapes = {n: tuple(v.shape) for n, v in reference.state_dict().items() if not n.endswith("num_batches_tracked")}
+    weights = state_dict(shapes)
+    reference.load_state_dict({n: torch.from_numpy(v) for n, v in weights.items()}, strict=False)
+    x = images((1, *size, 3))
+    with torch.no_grad():
+        expected = reference(torch.from_numpy(x).permute(0, 3, 1, 2)).numpy()
+
+    model = jaxvision.create_model(name, num_classes=10)
+    assert {timm_name(n): timm_shape(n, v.get_value().shape) for n, v in named_variables(model).items()} == shapes
+    jaxvision.load_weights(model, weights)
+    apply, variables = jaxvision.to_functional(model)
+    logits, _ = jax.jit(apply)(variables, x)
+    error = np.abs(np.asarray(logits) - expected).max()
+    print(f"{name}: max |delta logit| {error:.1e}, |logit| {np.abs(expected).max():.1f}")
+    assert error < 1e-4 * max(1.0, np.abs(expected).max())
