@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
+from jaxvision.weights.entry import Entry
 from jaxvision.weights.errors import WeightsError
-from jaxvision.weights.sources.source import Entry
 
 _TO_FLAX = {"running_mean": "mean", "running_var": "var"}
 _TO_TIMM = {flax: timm for timm, flax in _TO_FLAX.items()} | {"kernel": "weight", "scale": "weight"}

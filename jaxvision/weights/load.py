@@ -12,12 +12,13 @@ from flax import nnx
 
 from jaxvision.paths import named_variables, select
 from jaxvision.weights.adapt import adapt_input_channels
+from jaxvision.weights.entry import Entry
 from jaxvision.weights.errors import WeightsError, WeightsMismatchError
 from jaxvision.weights.formats import read_contents
 from jaxvision.weights.hub import WeightsFile, resolve
 from jaxvision.weights.layout import BUFFERS, timm_name, timm_shape, to_flax
 from jaxvision.weights.report import LoadReport, Misfit
-from jaxvision.weights.sources import Entry, find_source
+from jaxvision.weights.sources import find_source
 
 _PREFIXES = ("module.", "_orig_mod.")  # of torch's DistributedDataParallel and torch.compile
 _CLASSIFIERS = ("head", "head_dist", "fc", "classifier")  # where timm's files have them, for models without

@@ -168,9 +168,9 @@ class PickleMachine:
 
 _PUSH_ARGUMENT = frozenset(
     (
-        *("INT", "LONG", "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-        *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
-        *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+        *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"),
+        *("BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+        *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
     )
 )
 _PUSH_NEW: Mapping[str, Callable[[], Any]] = {
@@ -182,8 +182,8 @@ _PUSH_NEW: Mapping[str, Callable[[], Any]] = {
     "EMPTY_DICT": dict,
 }
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_PUT = frozenset(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"))
-_GET = frozenset(("GET", "BINGET", "LONG_BINGET"))
+_PUT = frozenset(("BINPUT", "LONG_BINPUT", "MEMOIZE"))
+_GET = frozenset(("BINGET", "LONG_BINGET"))
 _IGNORED = frozenset(("PROTO", "FRAME", "STOP"))
 _HANDLERS: Mapping[str, Callable[[PickleMachine, Any], None]] = {
     "MARK": PickleMachine._mark,

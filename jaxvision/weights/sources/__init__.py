@@ -4,13 +4,14 @@ from collections.abc import Collection
 
 from jaxvision.paths import suggestion
 from jaxvision.weights.errors import WeightsError
+from jaxvision.weights.sources.jaxvision import JAXVISION
 from jaxvision.weights.sources.lukemelas import LUKEMELAS
-from jaxvision.weights.sources.source import Entry, Source
+from jaxvision.weights.sources.source import Source
 from jaxvision.weights.sources.timm import TIMM
 
-__all__ = ["SOURCES", "Entry", "Source", "find_source"]
+__all__ = ["SOURCES", "Source", "find_source"]
 
-SOURCES = {source.name: source for source in (LUKEMELAS, TIMM)}
+SOURCES = {source.name: source for source in (JAXVISION, LUKEMELAS, TIMM)}
 """Every source by name, in the order in which they are asked whether a file is theirs; timm takes all that is left."""
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxvision.weights.sources.source import Entry, Source
+from jaxvision.weights.entry import Entry
+from jaxvision.weights.sources.source import Source
 
 _OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 _SQUEEZE = {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}

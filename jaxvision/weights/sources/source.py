@@ -6,13 +6,7 @@ from typing import Any
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class Entry:
-    """An array on its way from a file to a model, with the name that it has in the file, for messages."""
-
-    key: str
-    array: np.ndarray
+from jaxvision.weights.entry import Entry
 
 
 def _no_objection(_config: Any) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
-from jaxvision.weights.sources.source import Entry, Source
+from jaxvision.weights.entry import Entry
+from jaxvision.weights.sources.source import Source
 
 
 def _to_timm(weights: Mapping[str, np.ndarray], _variables: Collection[str]) -> Iterator[tuple[str, Entry]]:
