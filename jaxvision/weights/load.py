@@ -136,7 +136,10 @@ def _adapt(
     """The entries fitted to the model's sizes, and for each that was changed how."""
     arrays = {name: entry.array for name, entry in entries.items()}
     if hasattr(model, "adapt_weights"):
-        arrays = model.adapt_weights(arrays)
+        try:
+            arrays = model.adapt_weights(arrays)
+        except ValueError as error:
+            raise WeightsError(f"the weights do not fit {type(model).__name__}: {error}") from error
     first = f"{getattr(model, 'input_conv', '')}.kernel"
     if first in arrays and first in shapes and arrays[first].shape[-2] != shapes[first][-2]:
         kernel = adapt_input_channels(arrays[first], shapes[first][-2])

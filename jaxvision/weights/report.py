@@ -1,5 +1,6 @@
 """What a load of weights did, and what did not fit."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -80,19 +81,27 @@ class LoadReport:
             *_section("fitted to the model", self.adapted),
             *_section("left as they were", self.reinitialised),
             *_section("without values", self.empty),
-            *_section("dropped", self.dropped),
+            *_section("dropped", _grouped(self.dropped), len(self.dropped)),
             *(f"  note: {note}" for note in self.notes),
         ]
         return "\n".join(line for line in lines if line)
 
 
-def _section(title: str, items: Sequence[str]) -> list[str]:
+def _section(title: str, items: Sequence[str], count: int | None = None) -> list[str]:
     if not items:
         return []
-    lines = [f"  {len(items)} {title}:", *(f"    {item}" for item in items[:_SHOWN])]
+    lines = [f"  {len(items) if count is None else count} {title}:", *(f"    {item}" for item in items[:_SHOWN])]
     return lines if len(items) <= _SHOWN else [*lines, f"    ... and {len(items) - _SHOWN} more"]
 
 
 def _hinted(names: Sequence[str], others: Sequence[str]) -> list[str]:
     """The names, those that will be shown with the nearest of the others."""
     return [f"{name}{suggestion(name, others, count=1)}" for name in names[:_SHOWN]] + list(names[_SHOWN:])
+
+
+def _grouped(names: Sequence[str]) -> list[str]:
+    """The names, with those that differ in indices only as one with stars."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(re.sub(r"(?<=\.)\d+(?=\.)", "*", name), []).append(name)
+    return [found[0] if len(found) == 1 else f"{group} ({len(found)} times)" for group, found in groups.items()]

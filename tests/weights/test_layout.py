@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from jaxvision.weights import WeightsError
+from jaxvision.weights.entry import Entry
 from jaxvision.weights.layout import timm_name, timm_shape, to_flax
-from jaxvision.weights.sources import Entry
 
 
 def counting(*shape: int) -> np.ndarray:
@@ -75,7 +75,7 @@ def test_the_model_decides_what_a_weight_is():
 
 def test_two_names_of_one_variable_are_an_error():
     entries = [("x.weight", Entry("first", counting(3))), ("x.scale", Entry("second", counting(3)))]
-    with pytest.raises(WeightsError, match="'first' and 'second' are both 'x.scale'"):
+    with pytest.raises(WeightsError, match=r"'first' and 'second' are both 'x\.scale'"):
         to_flax(entries, {})
 
 

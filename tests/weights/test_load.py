@@ -156,6 +156,12 @@ def test_long_lists_are_cut_with_their_counts():
         load_weights(Net(), source)
 
 
+def test_dropped_counters_of_many_blocks_take_one_line():
+    source = weights() | {f"blocks.{index}.bn1.num_batches_tracked": np.int64(0) for index in range(30)}
+    text = str(load_weights(Net(), source))
+    assert "31 dropped:\n    bn1.num_batches_tracked\n    blocks.*.bn1.num_batches_tracked (30 times)" in text
+
+
 def test_what_fits_is_loaded_if_that_is_asked_for():
     model, source = Net(), weights(bn1__bias=None, pos_embed=np.zeros((1, 2, 6)), extra=np.zeros(1))
     report = load_weights(model, source, strict=False)
@@ -259,6 +265,15 @@ def test_the_models_own_adaptation_comes_before_the_checks():
     np.testing.assert_allclose(values(model)["pos_embed"][0, 3], source["pos_embed"][0].mean(0), rtol=1e-6)
 
 
+def test_an_adaptation_that_cannot_be_is_our_error():
+    class Strict(Net):
+        def adapt_weights(self, weights):
+            raise ValueError("195 patches do not make a square grid")
+
+    with pytest.raises(WeightsError, match="do not fit Strict: 195 patches"):
+        load_weights(Strict(), weights())
+
+
 def test_abstract_models_are_filled_and_what_stays_empty_is_told():
     model = nnx.eval_shape(lambda: Net(num_classes=9))
     report = load_weights(model, weights(), reset_head=True)
@@ -279,13 +294,13 @@ def test_variables_stay_where_they_were_placed():
 
 
 def test_an_unknown_format_names_the_known_ones():
-    with pytest.raises(WeightsError, match="unknown format 'tim'; did you mean 'timm'"):
+    with pytest.raises(WeightsError, match=r"'tim'; did you mean 'timm'\? there are 'jaxvision', 'lukemelas', 'timm'"):
         load_weights(Net(), weights(), format="tim")
 
 
-def test_googles_weights_in_a_symmetrically_padding_model(monkeypatch):
+def test_googles_weights_in_a_symmetrically_padding_model():
     source = {"_conv_stem.weight": np.zeros((5, 3, 3, 3)), "_fc.weight": np.zeros((4, 5))}
-    with pytest.raises(WeightsError, match="pads symmetrically.*'tf_efficientnet_lite0'"):
+    with pytest.raises(WeightsError, match=r"pads symmetrically.*'tf_efficientnet_lite0'"):
         load_weights(Net(padding="symmetric"), source)
     with pytest.warns(UserWarning, match="pads symmetrically"):
         load_weights(Net(padding="symmetric"), source, strict=False)

@@ -25,7 +25,6 @@ def find_source(name: str | None, keys: Collection[str]) -> Source:
         return next(source for source in SOURCES.values() if source.recognises(keys))
     if name not in SOURCES:
         known = ", ".join(map(repr, SOURCES))
-        raise WeightsError(
-            f"unknown format {name!r}{suggestion(name, SOURCES)} known are {known}, or None to detect it"
-        )
+        near = suggestion(name, SOURCES) or ";"
+        raise WeightsError(f"unknown format {name!r}{near} there are {known}, and None to detect it")
     return SOURCES[name]
