@@ -155,9 +155,15 @@ def create_model(
     else:
         report = load_weights(model, pretrained, reset_head=num_classes is not None)
     if report.empty:
-        variables, fresh = named_variables(model), named_variables(build())
-        for name in report.empty:
-            variables[name].set_value(fresh[name].get_value())
+        variables = named_variables(model)
+
+        @jax.jit  # the compiler drops whatever is not returned: only the new head is drawn
+        def draw() -> dict[str, jax.Array]:
+            fresh = named_variables(build())
+            return {path: fresh[path].get_value() for path in report.empty}
+
+        for path, value in draw().items():
+            variables[path].set_value(value)
     return model
 
 

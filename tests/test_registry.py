@@ -1,12 +1,16 @@
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from safetensors.numpy import save_file
 
 from jaxvision.catalogue import by_architecture
+from jaxvision.functional import to_functional
 from jaxvision.paths import named_variables
 from jaxvision.registry import ModelNameError, create_model, families, list_models, model_info
-
-SMALL = "resnet18"
+from jaxvision.weights import WeightsError
+from jaxvision.weights.layout import timm_name
 
 
 def values(model):
@@ -17,11 +21,44 @@ def abstract(*args, **kwargs):
     return nnx.eval_shape(lambda: create_model(*args, **kwargs))
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """A file with weights of a ResNet-18 of ten classes, and the model they came from."""
+def logits(model, images):
+    apply, variables = to_functional(model)
+    return jax.jit(lambda variables, images: apply(variables, images)[0])(variables, images)
 
-    from jaxvision.weights.layout import to_timm  # noqa: F401
+
+def is_in_head(name, model):
+    return any(name.startswith(f"{head}.") for head in model.classifiers)
+
+
+def save(model, path):
+    """Writes a model's values as timm would: its names, PyTorch's layouts."""
+    axes = {4: (3, 2, 0, 1), 2: (1, 0)}
+    arrays = {
+        timm_name(name): value.transpose(axes[value.ndim]) if name.endswith("kernel") else value
+        for name, value in values(model).items()
+    }
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+    return path
+
+
+# One model of every family, made small by options that have nothing to do with what is tested here.
+MODELS = {
+    "vit": ("vit_tiny_patch16_224", {"embed_dim": 24, "depth": 2, "num_heads": 3, "img_size": 32}),
+    "swin": ("swin_tiny_patch4_window7_224", {"embed_dim": 8, "depths": (1, 1), "num_heads": (1, 2), "img_size": 56}),
+    "efficientnet": ("efficientnet_lite0", {"width": 0.1, "depth": 0.1, "head_size": 80}),
+    "resnet": ("resnet18", {"layers": (1, 1, 1, 1), "channels": (8, 8, 16, 16), "stem_width": 8}),
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def saved(request, tmp_path_factory):
+    """A model with random weights and other statistics than a fresh one's, and the file of them."""
+    name, options = MODELS[request.param]
+    model = create_model(name, seed=1, **options)
+    for variable in named_variables(model).values():
+        if isinstance(variable, nnx.BatchStat):
+            variable.set_value(variable.get_value() + 0.5)
+    return name, options, model, save(model, tmp_path_factory.mktemp("weights") / "model.safetensors")
 
 
 def test_listing_is_in_natural_order():
@@ -76,3 +113,114 @@ def test_a_model_of_timm_that_is_not_here_yet_is_said_to_be_so():
     missing = next(name for name in by_architecture() if name not in families())
     with pytest.raises(ModelNameError, match=f"'{missing}' is a model of timm that jaxvision does not have yet"):
         create_model(missing)
+
+
+def test_weights_of_a_file_replace_all_random_ones(saved):
+    name, options, model, path = saved
+    loaded = create_model(name, pretrained=path, seed=2, **options)
+    assert not any(isinstance(v.get_value(), jax.ShapeDtypeStruct) for v in named_variables(loaded).values())
+    images = jax.random.normal(jax.random.key(0), (2, *getattr(model.config, "img_size", (32, 32)), 3))
+    np.testing.assert_array_equal(logits(loaded, images), logits(model, images))
+
+
+def test_another_number_of_classes_draws_the_head_and_nothing_else(saved):
+    name, options, model, path = saved
+    loaded = create_model(name, pretrained=path, num_classes=7, seed=3, **options)
+    fresh, old = values(create_model(name, num_classes=7, seed=3, **options)), values(model)
+    heads = {variable for variable in fresh if is_in_head(variable, model)}
+    assert heads
+    for variable, value in values(loaded).items():
+        np.testing.assert_array_equal(value, fresh[variable] if variable in heads else old[variable], err_msg=variable)
+
+
+def test_without_classes_there_is_no_head(saved):
+    name, options, model, path = saved
+    loaded = create_model(name, pretrained=path, num_classes=0, **options)
+    assert set(values(loaded)) == {
+        v for v in values(model) if not any(v.startswith(f"{h}.") for h in model.classifiers)
+    }
+
+
+def test_weights_fit_other_channels_and_sizes(saved):
+    name, options, _, path = saved
+    loaded = create_model(name, pretrained=path, in_chans=1, **options | {"img_size": (64, 96)})
+    assert np.isfinite(logits(loaded, jnp.ones((1, 64, 96, 1)))).all()
+
+
+def test_a_file_that_does_not_fit_is_an_error(saved):
+    name, options, _, path = saved
+    with pytest.raises(WeightsError, match="missing"):
+        create_model("vit_tiny_patch16_224" if name == "resnet18" else "resnet18", pretrained=path)
+    with pytest.raises(WeightsError, match="there is no file"):
+        create_model(name, pretrained="no_such_file.safetensors", **options)
+
+
+def test_published_weights_come_from_the_installed_package():
+    model = create_model("tf_efficientnet_lite0", pretrained=True)
+    assert values(model)["bn1.var"].std() > 0.1
+    ten = create_model("tf_efficientnet_lite0.in1k", pretrained=True, num_classes=10)
+    assert ten.classifier.kernel.get_value().shape == (1280, 10)
+    np.testing.assert_array_equal(values(ten)["conv_stem.kernel"], values(model)["conv_stem.kernel"])
+
+
+def test_no_weights_are_invented():
+    with pytest.raises(ModelNameError, match="'seresnet18' has no published weights"):
+        create_model("seresnet18", pretrained=True)
+    with pytest.raises(ModelNameError, match=r"name one of 'resnext101_32x16d.fb_wsl_ig1b_ft_in1k' \(cc-by-nc-4.0\)"):
+        create_model("resnext101_32x16d", pretrained=True)
+
+
+def test_a_seed_is_a_model():
+    name, options = MODELS["resnet"]
+    first, again, other = (values(create_model(name, seed=seed, **options)) for seed in (0, 0, 1))
+    for path, value in first.items():
+        np.testing.assert_array_equal(value, again[path])
+    assert not np.array_equal(first["conv1.kernel"], other["conv1.kernel"])
+
+
+def test_the_keys_are_those_of_nnx():
+    name, options = MODELS["resnet"]
+    model, family = create_model(name, seed=7, **options), families()[name]
+    plain = values(family.build(model.config, rngs=nnx.Rngs(7), dtype=None, param_dtype=jnp.float32))
+    for path, value in values(model).items():
+        np.testing.assert_array_equal(value, plain[path])
+
+
+def test_a_tag_brings_its_head_and_its_size():
+    assert abstract("vit_base_patch16_224").config.num_classes == 1000
+    assert abstract("vit_base_patch16_224.augreg_in21k").config.num_classes == 21843
+    assert abstract("vit_base_patch16_224.dino").config.num_classes == 0
+    assert abstract("vit_base_patch16_224.dino", num_classes=5).config.num_classes == 5
+    assert abstract("vit_base_patch14_dinov2").config.img_size == (518, 518)
+
+
+def test_settings_reach_the_config():
+    model = abstract("vit_tiny_patch16_224", in_chans=2, img_size=(32, 64), drop_rate=0.1, drop_path_rate=0.2, depth=1)
+    config = model.config
+    assert (config.in_chans, config.img_size, config.depth) == (2, (32, 64), 1)
+    assert (config.drop_rate, config.drop_path_rate) == (0.1, 0.2)
+    assert abstract("resnet10t", img_size=64).config == families()["resnet10t"].variants["resnet10t"]
+
+
+def test_none_keeps_a_setting():
+    assert abstract("resnet10t", drop_rate=None).config == abstract("resnet10t").config
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "vit_tiny_patch16_224"])
+def test_unknown_settings_are_refused(name):
+    with pytest.raises(TypeError, match=r"no setting 'drop_pth_rate'; did you mean 'drop_path_rate'.*, in_chans"):
+        create_model(name, drop_pth_rate=0.1)
+    with pytest.raises(TypeError, match=r"no setting 'zzzz'; there are .*num_classes"):
+        create_model(name, zzzz=None)
+    with pytest.raises(ValueError, match="img_size must be at least one pixel"):
+        create_model(name, img_size=0)
+
+
+def test_dtypes():
+    name, options = MODELS["vit"]
+    model = abstract(name, dtype=jnp.bfloat16, **options)
+    assert {variable.get_value().dtype for variable in named_variables(model).values()} == {jnp.dtype("float32")}
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    assert jax.eval_shape(lambda model, images: model(images), model, images).dtype == jnp.bfloat16
+    model = abstract(name, param_dtype=jnp.bfloat16, **options)
+    assert {variable.get_value().dtype for variable in named_variables(model).values()} == {jnp.dtype("bfloat16")}
