@@ -29,13 +29,14 @@ def host_milliseconds(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[
 
 def main() -> None:
     """Prints the table."""
-    options = {"img_size": 16, "embed_dim": 16, "depth": 12, "num_heads": 2, "num_classes": 10}
-    model = jaxvision.create_model("vit_tiny_patch16_224", **options)
+    model = jaxvision.create_model(
+        "vit_tiny_patch16_224", img_size=16, embed_dim=16, depth=12, num_heads=2, num_classes=10
+    )
     images = jnp.ones((1, 16, 16, 3))
     apply, variables = jaxvision.to_functional(model)
     ours = jax.jit(apply)
     empty = jax.jit(lambda variables, images: (images[:, 0, 0, :1], {}))
-    through_nnx = nnx.jit(lambda model, images: model(images))
+    through_nnx: Callable[..., Any] = nnx.jit(lambda model, images: model(images))
     calls = {
         "empty function": lambda: empty(variables, images),
         "jaxvision, jax.jit": lambda: ours(variables, images),

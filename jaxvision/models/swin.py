@@ -37,8 +37,8 @@ class SwinConfig:
             the map is padded to whole windows.
         patch_size: side of a patch in pixels.
         embed_dim: channels of the first stage; they double with every merging.
-        window_size: side of a window in patches; a tuple for one per stage. In a stage whose map is no larger, the window
-            is the map and is not shifted.
+        window_size: side of a window in patches; a tuple for one per stage. Where a stage's map is no larger, the
+            window is the map and is not shifted.
         drop_rate: dropout before the classifier; the other rates likewise where they say.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0. timm's default is 0.1.
         remat: see `jaxvision.nn.Stack`.

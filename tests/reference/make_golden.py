@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
-from cases import CASES, Case
-from synthetic import images, state_dict
+from cases import CASES, POSITIONS, WINDOWS, Case
+from synthetic import bias_table, images, position_embedding, state_dict
+from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
 
 
 def logits(case: Case) -> np.ndarray:
@@ -24,8 +25,22 @@ def logits(case: Case) -> np.ndarray:
         return model(x).numpy()
 
 
+def positions() -> dict[str, np.ndarray]:
+    """timm's resizing of position embeddings and of relative position bias tables."""
+    made = {}
+    for old, new, prefix in POSITIONS:
+        given = torch.from_numpy(position_embedding(old, prefix))
+        made[f"{old} {new} {prefix}"] = resample_abs_pos_embed(given, new, old, prefix).numpy()
+    for old, new in WINDOWS:
+        rows = (2 * new[0] - 1) * (2 * new[1] - 1)
+        given = torch.from_numpy(bias_table(old))
+        made[f"{old} {new}"] = resize_rel_pos_bias_table(given, new, (rows, 3), old).numpy()
+    return made
+
+
 def main() -> None:
     """Makes every case."""
+    np.savez_compressed(Path(__file__).with_name("positions.npz"), **positions())
     golden = {case.id: logits(case) for case in CASES}
     np.savez_compressed(Path(__file__).with_name("golden.npz"), **golden)
     print(f"timm {timm.__version__}, torch {torch.__version__}: {len(golden)} cases")

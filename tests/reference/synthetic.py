@@ -38,3 +38,15 @@ def images(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     coarse = rng.standard_normal((batch, -(-height // 4), -(-width // 4), channels), dtype=np.float32)
     smooth = coarse.repeat(4, axis=1).repeat(4, axis=2)[:, :height, :width]
     return 0.7 * smooth + 0.7 * rng.standard_normal(shape, dtype=np.float32)
+
+
+def position_embedding(grid: tuple[int, int], prefix: int, dim: int = 4) -> np.ndarray:
+    """Position embeddings of noise, (1, prefix + grid, dim)."""
+    rng = np.random.default_rng([*grid, prefix])
+    return rng.standard_normal((1, prefix + grid[0] * grid[1], dim), dtype=np.float32)
+
+
+def bias_table(window: tuple[int, int], heads: int = 3) -> np.ndarray:
+    """A relative position bias table of noise, (offsets, heads)."""
+    rng = np.random.default_rng(window)
+    return rng.standard_normal(((2 * window[0] - 1) * (2 * window[1] - 1), heads), dtype=np.float32)
