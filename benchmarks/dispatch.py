@@ -36,7 +36,7 @@ def main() -> None:
     apply, variables = jaxvision.to_functional(model)
     ours = jax.jit(apply)
     empty = jax.jit(lambda variables, images: (images[:, 0, 0, :1], {}))
-    through_nnx: Callable[..., Any] = nnx.jit(lambda model, images: model(images))
+    through_nnx: Callable[..., Any] = nnx.jit(lambda model, images: model(images))  # type: ignore[no-untyped-call]
     calls = {
         "empty function": lambda: empty(variables, images),
         "jaxvision, jax.jit": lambda: ours(variables, images),

@@ -159,9 +159,7 @@ def _read_labels(file: Path, classes: int) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the labels {str(file)!r}: {error}") from None
     if len(labels) != classes:
-        raise UsageError(
-            f"{str(file)!r} has {len(labels)} lines, but the model has {classes} classes: one line for each"
-        )
+        raise UsageError(f"{str(file)!r} has {len(labels)} lines, expected one for each of the {classes} classes")
     return labels
 
 
