@@ -36,14 +36,14 @@ def main() -> None:
     apply, variables = jaxvision.to_functional(model)
     ours = jax.jit(apply)
     empty = jax.jit(lambda variables, images: (images[:, 0, 0, :1], {}))
-    through_nnx: Callable[..., Any] = nnx.jit(lambda model, images: model(images))  # type: ignore[no-untyped-call]
+    through_nnx: Callable[..., Any] = nnx.jit(lambda model, images: model(images))
     calls = {
         "empty function": lambda: empty(variables, images),
         "jaxvision, jax.jit": lambda: ours(variables, images),
         "the same through nnx.jit": lambda: through_nnx(model, images),
     }
     for call in calls.values():
-        jax.block_until_ready(call())
+        jax.block_until_ready(call())  # type: ignore[no-untyped-call]
     result = host_milliseconds(calls, rounds=500)
     print(
         f"ViT of 12 blocks, width 16, {len(jax.tree.leaves(variables))} arrays; jax {jax.__version__}; medians of 500"

@@ -177,7 +177,7 @@ class BasicBlock(_Block):
         self.conv1 = conv(in_features, first, 3, stride=conv_stride, padding=first_dilation, dilation=first_dilation)
         self.bn1 = BatchNorm(first, **layer)
         self.conv2 = conv(first, features, 3, padding=dilation, dilation=dilation)
-        self.bn2 = BatchNorm(features, scale_init=nnx.initializers.zeros, **layer)
+        self.bn2 = BatchNorm(features, zero_scale=True, **layer)
 
     def branch(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
         """3x3, 3x3."""
@@ -222,7 +222,7 @@ class Bottleneck(_Block):
         )
         self.bn2 = BatchNorm(width, **layer)
         self.conv3 = conv(width, out_features, 1)
-        self.bn3 = BatchNorm(out_features, scale_init=nnx.initializers.zeros, **layer)
+        self.bn3 = BatchNorm(out_features, zero_scale=True, **layer)
 
     def branch(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
         """1x1, 3x3, 1x1."""

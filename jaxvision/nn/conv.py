@@ -10,12 +10,14 @@ from typing import Literal, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxvision.nn._conv_cpu import Form, Geometry, forward_form, input_gradient_form, kernel_gradient_form
+from jaxvision.nn.init import google_conv
 
 IntPair: TypeAlias = int | tuple[int, int]
 Padding: TypeAlias = int | tuple[int, int] | Literal["SAME"]
@@ -129,10 +131,10 @@ class Conv2d(nnx.Module):
         self.groups = groups
         self.dtype = dtype
         if kernel_init is None:
-            kernel_init = nnx.initializers.variance_scaling(2.0 * groups, "fan_out", "normal")
+            kernel_init = google_conv(groups)
         shape = (*self.kernel_size, in_features // groups, out_features)
         self.kernel = nnx.Param(kernel_init(rngs.params(), shape, param_dtype))
-        self.bias = nnx.Param(jnp.zeros((out_features,), param_dtype)) if use_bias else None
+        self.bias = nnx.Param(jnp.asarray(np.zeros(out_features, param_dtype))) if use_bias else None
 
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b oh ow o"]:
         """Convolve `x` and add the bias."""

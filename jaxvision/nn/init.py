@@ -1,33 +1,80 @@
 """Initialisers of the papers.
 
-Each is compiled as one function per shape: building a network is then one call a parameter instead of a dozen, and
-building it abstractly (`nnx.eval_shape`) traces each shape once.
+An array is cut from one flat draw whose length is rounded up to a power of two, so that a network of a hundred shapes
+compiles a dozen generators; with one generator a shape, compiling is nearly all the time it takes to build a model.
 """
 
+import math
+from collections.abc import Callable
 from functools import cache, partial
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array
 
-_compiled = partial(jax.jit, static_argnums=(1, 2))
+_EXACT = 2**18  # elements from which on rounding up would cost more than another compilation
 
-trunc_normal: nnx.Initializer = _compiled(nnx.initializers.truncated_normal(stddev=0.02))
+
+@partial(jax.jit, static_argnums=(0, 2))
+def _flat(draw: Callable[..., Array], key: jax.Array, count: int, factor: float) -> Array:
+    return factor * draw(key, (count,))
+
+
+def _initializer(draw: Callable[..., Array], scale: Callable[[tuple[int, ...]], float]) -> nnx.Initializer:
+    """``draw(key, shape)`` times ``scale(shape of the parameter)``, the axes of which are (..., in, out)."""
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
+        size = math.prod(shape)
+        count = size if size >= _EXACT else 1 << max(size - 1, 0).bit_length()
+        values = _flat(draw, key, count, scale(shape))
+        if isinstance(values, jax.core.Tracer) or count == size:
+            return values[:size].reshape(shape).astype(dtype)
+        return jnp.asarray(np.asarray(values)[:size].reshape(shape).astype(dtype))
+
+    return init
+
+
+def _fan_in(shape: tuple[int, ...]) -> int:
+    return math.prod(shape[:-1])
+
+
+def _fan_out(shape: tuple[int, ...]) -> int:
+    return math.prod(shape[:-2]) * shape[-1]
+
+
+def _cut_normal(key: jax.Array, shape: tuple[int, ...]) -> Array:
+    return jax.random.truncated_normal(key, -2.0, 2.0, shape)
+
+
+def _symmetric_uniform(key: jax.Array, shape: tuple[int, ...]) -> Array:
+    return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
+
+
+def cut_normal(stddev: float) -> nnx.Initializer:
+    """Normal of a standard deviation, cut at two of them."""
+    return _initializer(_cut_normal, lambda shape: stddev)
+
+
+trunc_normal = cut_normal(0.02)
 """Normal of standard deviation 0.02 cut at two deviations: every projection of ViT, DeiT and Swin."""
 
-nearly_zero: nnx.Initializer = _compiled(nnx.initializers.normal(stddev=1e-6))
+nearly_zero = _initializer(jax.random.normal, lambda shape: 1e-6)
 """Normal of standard deviation 1e-6: class and register tokens."""
 
-kaiming_fan_out: nnx.Initializer = _compiled(nnx.initializers.variance_scaling(2.0, "fan_out", "normal"))
+kaiming_fan_out = _initializer(jax.random.normal, lambda shape: (2 / _fan_out(shape)) ** 0.5)
 """Normal of variance ``2 / fan_out`` for convolution kernels (He et al. 2015, eq. 14)."""
 
-torch_linear: nnx.Initializer = _compiled(nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform"))
+torch_linear = _initializer(_symmetric_uniform, lambda shape: _fan_in(shape) ** -0.5)
 """Uniform within ``1 / sqrt(fan_in)``: PyTorch's default, and so the classifiers of ResNets."""
 
-google_linear: nnx.Initializer = _compiled(nnx.initializers.variance_scaling(1 / 3, "fan_out", "uniform"))
+google_linear = _initializer(_symmetric_uniform, lambda shape: _fan_out(shape) ** -0.5)
 """Uniform within ``1 / sqrt(fan_out)``: the classifiers of EfficientNets."""
 
 
 @cache
 def google_conv(groups: int = 1) -> nnx.Initializer:
     """Normal of variance ``2 groups / fan_out``: He's for one group, so that depthwise convolutions keep the scale."""
-    return _compiled(nnx.initializers.variance_scaling(2.0 * groups, "fan_out", "normal"))
+    return _initializer(jax.random.normal, lambda shape: (2 * groups / _fan_out(shape)) ** 0.5)

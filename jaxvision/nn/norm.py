@@ -4,6 +4,7 @@ from typing import Unpack
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -19,6 +20,8 @@ class BatchNorm(nnx.Module):
     sharded batch the statistics are those of the global batch; under `jax.pmap` and `jax.shard_map` give
     ``axis_name`` for that.
 
+    ``zero_scale`` starts with a scale of 0, for the last norm of a residual branch (Goyal et al. 2017, section 5.1).
+
     Attributes:
         scale, bias: parameters, (features,).
         mean, var: running statistics, (features,), float32.
@@ -32,7 +35,7 @@ class BatchNorm(nnx.Module):
         *,
         eps: float = 1e-5,
         momentum: float = 0.9,
-        scale_init: nnx.Initializer = nnx.initializers.ones,
+        zero_scale: bool = False,
         dtype: DTypeLike | None = None,
         param_dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
@@ -41,10 +44,11 @@ class BatchNorm(nnx.Module):
         self.momentum = momentum
         self.dtype = dtype
         self.axis_name: str | tuple[str, ...] | None = None
-        self.scale = nnx.Param(scale_init(rngs.params(), (num_features,), param_dtype))
-        self.bias = nnx.Param(jnp.zeros((num_features,), param_dtype))
-        self.mean = nnx.BatchStat(jnp.zeros((num_features,), jnp.float32))
-        self.var = nnx.BatchStat(jnp.ones((num_features,), jnp.float32))
+        # Made by numpy, which compiles nothing: a network has hundreds of these, of dozens of sizes.
+        self.scale = nnx.Param(jnp.asarray(np.full(num_features, 0 if zero_scale else 1, param_dtype)))
+        self.bias = nnx.Param(jnp.asarray(np.zeros(num_features, param_dtype)))
+        self.mean = nnx.BatchStat(jnp.asarray(np.zeros(num_features, np.float32)))
+        self.var = nnx.BatchStat(jnp.asarray(np.ones(num_features, np.float32)))
 
     def __call__(self, x: Float[Array, "... c"], train: bool = False) -> Float[Array, "... c"]:
         """Normalises over all axes but the last."""

@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxvision.nn.attention import attend
-from jaxvision.nn.init import trunc_normal
+from jaxvision.nn.init import cut_normal, trunc_normal
 from jaxvision.nn.layer_args import LayerArgs
 from jaxvision.nn.mlp import Mlp
 from jaxvision.nn.norm import LayerNorm
@@ -83,7 +83,7 @@ class AttentionPoolLatent(nnx.Module):
         **layer: Unpack[LayerArgs],
     ):
         self.num_heads = num_heads
-        init = nnx.initializers.truncated_normal(stddev=dim**-0.5)
+        init = cut_normal(dim**-0.5)
         self.latent = nnx.Param(init(layer["rngs"].params(), (1, 1, dim), layer.get("param_dtype", jnp.float32)))
         self.q = nnx.Linear(dim, dim, kernel_init=trunc_normal, **layer)
         self.kv = nnx.Linear(dim, 2 * dim, kernel_init=trunc_normal, **layer)
