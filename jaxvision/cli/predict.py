@@ -72,11 +72,14 @@ class Command(Reporting):
                 dtype=self.dtype,
                 labels=self.labels,
             )
-            for prediction in _progress(classifier.classify(files, self.topk, self.batch_size), len(files)):
-                if prediction.error is None:
-                    predictions.append(prediction)
-                else:
-                    complain(problems.setdefault(prediction.source, str(prediction.error)))
+            try:
+                for prediction in _progress(classifier.classify(files, self.topk, self.batch_size), len(files)):
+                    if prediction.error is None:
+                        predictions.append(prediction)
+                    else:
+                        complain(problems.setdefault(prediction.source, str(prediction.error)))
+            except FloatingPointError as error:
+                raise CommandError(f"{error} (--model {self.model} --dtype {self.dtype})") from None
         document = {
             "model": self.model,
             "weights": self.weights,

@@ -161,6 +161,14 @@ def test_own_weights_with_own_labels(pictures, capsys):
     assert "classifier.weight" in capsys.readouterr().err
 
 
+def test_an_output_that_is_not_finite_is_not_handed_out(pictures, quick, classifier, monkeypatch, capsys):
+    monkeypatch.setattr(classifier, "_probabilities", lambda variables, images: np.full((len(images), 1000), np.nan))
+    assert main(["predict", "chelsea.png", "--json"]) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "the output is not finite" in output.err
+
+
 def test_nothing_compiles_twice(classifier, pictures):
     before = classifier._probabilities._cache_size()
     predictions = list(classifier.classify([Path("chelsea.png")] * 5, topk=1, batch_size=3))
