@@ -44,6 +44,7 @@ parity: $(PARITY_STAMP)
 # Rewrites the committed golden vectors from timm.
 golden: $(PARITY_STAMP)
 	$(PARITY_VENV)/bin/python tests/reference/make_golden.py
+	$(PARITY_VENV)/bin/python -m tests.reference.make_preprocess_golden
 
 bench: $(PARITY_STAMP)
 	for file in benchmarks/*.py; do $(PARITY_VENV)/bin/python $$file || exit 1; done
