@@ -1,9 +1,9 @@
 """Convolutions as XLA's CPU backend computes them fastest.
 
 XLA's own convolution is good on a CPU for dense windows and poor elsewhere: a depthwise one costs 10 to 30 times what
-it should, and the kernel's gradient of a large image treats the image as a huge window. Each function here is another
-way to write the same sum, and `None` from a `*_form` function says that XLA's own way is the best. Timings of all of
-them: `benchmarks/conv.py`, docs/benchmarks.md.
+it should, a grouped one's gradients 100 times, and the kernel's gradient of a large image treats the image as a huge
+window. Each function here is another way to write the same sum, and `None` from a `*_form` function says that XLA's own
+way is the best. Timings of all of them: `benchmarks/conv.py`, docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -16,70 +16,27 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-Form: TypeAlias = Callable[["Geometry", Array, Array], Array]
+from jaxvision.nn._conv_native import Geometry, native_forward, native_input_gradient, native_kernel_gradient
 
-
-@dataclasses.dataclass(frozen=True)
-class Geometry:
-    """What is static in a convolution; pairs are (height, width).
-
-    Attributes:
-        image: pixels of the input.
-        window: taps of the kernel.
-        out: pixels of the output.
-        low: zeros before the image. Those after it follow from `out`.
-        stride: step of the window.
-        dilation: distance of the taps.
-        in_features: channels of the input.
-        out_features: channels of the output.
-        groups: number of groups of channels.
-    """
-
-    image: tuple[int, int]
-    window: tuple[int, int]
-    out: tuple[int, int]
-    low: tuple[int, int]
-    stride: tuple[int, int]
-    dilation: tuple[int, int]
-    in_features: int
-    out_features: int
-    groups: int
-
-    @property
-    def high(self) -> tuple[int, int]:
-        """Zeros after the image; negative where the last pixels are not reached."""
-        h, w = (
-            s * (o - 1) + d * (k - 1) + 1 - n - low
-            for s, o, d, k, n, low in zip(
-                self.stride, self.out, self.dilation, self.window, self.image, self.low, strict=True
-            )
-        )
-        return h, w
-
-    @property
-    def is_depthwise(self) -> bool:
-        """One kernel per channel, and not both strided and dilated (which no network is)."""
-        one_each = self.groups == self.in_features == self.out_features > 1
-        return one_each and (self.stride == (1, 1) or self.dilation == (1, 1))
-
-    @property
-    def is_pointwise(self) -> bool:
-        """A matrix product over the channels of (every stride-th) pixel."""
-        return self.groups == 1 and self.window == (1, 1) and self.low == (0, 0) and max(self.high) <= 0
+Form: TypeAlias = Callable[[Geometry, Array, Array], Array]
 
 
 def forward_form(geometry: Geometry) -> Form | None:
     """The form of (geometry, x, kernel) -> y."""
-    if geometry.is_depthwise:
+    if _is_depthwise(geometry):
         return _depthwise_forward
-    return _pointwise_forward if geometry.is_pointwise else None
+    if geometry.groups > 1:
+        return _grouped_forward
+    return _pointwise_forward if _is_pointwise(geometry) else None
 
 
 def input_gradient_form(geometry: Geometry) -> Form | None:
     """The form of (geometry, g, kernel) -> gradient by x, g being the gradient by y."""
-    if geometry.is_depthwise:
+    if _is_depthwise(geometry):
         return _depthwise_input_gradient
-    return _pointwise_input_gradient if geometry.is_pointwise else None
+    if geometry.groups > 1:
+        return _grouped_input_gradient
+    return _pointwise_input_gradient if _is_pointwise(geometry) else None
 
 
 def kernel_gradient_form(geometry: Geometry) -> Form | None:
@@ -87,16 +44,28 @@ def kernel_gradient_form(geometry: Geometry) -> Form | None:
 
     XLA convolves the input with the output's gradient as a window, which is good only for few input channels (a stem).
     """
-    if geometry.is_depthwise:
+    if _is_depthwise(geometry):
         return _depthwise_kernel_gradient
-    if geometry.is_pointwise:
+    if geometry.groups > 1:
+        return _grouped_kernel_gradient
+    if _is_pointwise(geometry):
         return _pointwise_kernel_gradient
-    if geometry.groups > 1 or geometry.dilation != (1, 1) or geometry.in_features < 16:
+    if geometry.dilation != (1, 1) or geometry.in_features < 16:
         return None
     return _kernel_gradient_by_rows if geometry.stride == (1, 1) else _kernel_gradient_by_taps
 
 
-# One pixel: matrix products. Two-dimensional before the product, for XLA transposes operands of more dimensions.
+def _is_depthwise(geometry: Geometry) -> bool:
+    # Not both strided and dilated, which no network is.
+    one_each = geometry.groups == geometry.in_features == geometry.out_features > 1
+    return one_each and (geometry.stride == (1, 1) or geometry.dilation == (1, 1))
+
+
+def _is_pointwise(geometry: Geometry) -> bool:
+    return geometry.groups == 1 and geometry.window == (1, 1) and geometry.low == (0, 0) and max(geometry.high) <= 0
+
+
+# A window of one pixel: matrix products of two dimensions, for XLA transposes operands that have more.
 
 
 def _pointwise_forward(geometry: Geometry, x: Array, kernel: Array) -> Array:
@@ -195,6 +164,54 @@ def _taps(geometry: Geometry, x: Array) -> list[Array]:
             phase = j % sw * channels
             taps.append(x[:, i // sh :, i % sh, j // sw :, phase : phase + channels][:, :oh, :ow])
     return taps
+
+
+# Groups of several channels: some groups at a time as a dense convolution whose kernel is zero between groups. XLA's
+# gradients of grouped convolutions are a hundred times slower than the multiplications by zero.
+
+
+def _grouped_forward(geometry: Geometry, x: Array, kernel: Array) -> Array:
+    dense = _block_geometry(geometry)
+    form = forward_form(dense) or native_forward
+    xs = jnp.split(x, geometry.in_features // dense.in_features, axis=-1)
+    parts = [form(dense, x, k) for x, k in zip(xs, _dense_kernels(geometry, kernel), strict=True)]
+    return jnp.concatenate(parts, axis=-1)
+
+
+def _grouped_input_gradient(geometry: Geometry, g: Array, kernel: Array) -> Array:
+    dense = _block_geometry(geometry)
+    form = input_gradient_form(dense) or native_input_gradient
+    gs = jnp.split(g, geometry.out_features // dense.out_features, axis=-1)
+    parts = [form(dense, g, k) for g, k in zip(gs, _dense_kernels(geometry, kernel), strict=True)]
+    return jnp.concatenate(parts, axis=-1)
+
+
+def _grouped_kernel_gradient(geometry: Geometry, x: Array, g: Array) -> Array:
+    dense = _block_geometry(geometry)
+    form = kernel_gradient_form(dense) or native_kernel_gradient
+    blocks, i = geometry.in_features // dense.in_features, geometry.in_features // geometry.groups
+    merged = dense.in_features // i
+    parts = []
+    for x_block, g_block in zip(jnp.split(x, blocks, axis=-1), jnp.split(g, blocks, axis=-1), strict=True):
+        gradient = form(dense, x_block, g_block).reshape(*geometry.window, merged, i, merged, -1)
+        parts.append(jnp.einsum("hwmimo->hwimo", gradient).reshape(*geometry.window, i, dense.out_features))
+    return jnp.concatenate(parts, axis=-1)
+
+
+def _block_geometry(geometry: Geometry) -> Geometry:
+    """As many groups as have 64 input channels together: the matrix products are then as fast as large ones."""
+    i, o = geometry.in_features // geometry.groups, geometry.out_features // geometry.groups
+    merged = next(m for m in range(max(64 // i, 1), 0, -1) if geometry.groups % m == 0)
+    return dataclasses.replace(geometry, in_features=merged * i, out_features=merged * o, groups=1)
+
+
+def _dense_kernels(geometry: Geometry, kernel: Array) -> list[Array]:
+    dense = _block_geometry(geometry)
+    i, o = geometry.in_features // geometry.groups, geometry.out_features // geometry.groups
+    merged = dense.in_features // i
+    blocks = kernel.reshape(*geometry.window, i, -1, merged, o)
+    spread = jnp.einsum("hwibmo,mn->bhwnimo", blocks, jnp.eye(merged, dtype=kernel.dtype))
+    return list(spread.reshape(-1, *geometry.window, dense.in_features, dense.out_features))
 
 
 # A dense window: its gradient as matrix products over all pixels.

@@ -16,7 +16,8 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxvision.nn._conv_cpu import Form, Geometry, forward_form, input_gradient_form, kernel_gradient_form
+from jaxvision.nn._conv_cpu import Form, forward_form, input_gradient_form, kernel_gradient_form
+from jaxvision.nn._conv_native import Geometry, native_forward, native_input_gradient, native_kernel_gradient
 from jaxvision.nn.init import google_conv
 
 IntPair: TypeAlias = int | tuple[int, int]
@@ -81,7 +82,7 @@ def conv2d(
     chosen = _checked_implementation(_implementation.value if implementation is None else implementation)
     forms = forward_form(geometry), input_gradient_form(geometry), kernel_gradient_form(geometry)
     if chosen == "native" or not any(forms) or x.size == 0 or not jnp.issubdtype(dtype, jnp.floating):
-        return _native(geometry, x, kernel)
+        return native_forward(geometry, x, kernel)
     return _forward(geometry, x, kernel)
 
 
@@ -157,17 +158,17 @@ class Conv2d(nnx.Module):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _forward(geometry: Geometry, x: Array, kernel: Array) -> Array:
-    return _on_platform(forward_form(geometry), _native, geometry, x, kernel)
+    return _on_platform(forward_form(geometry), native_forward, geometry, x, kernel)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _input_gradient(geometry: Geometry, g: Array, kernel: Array) -> Array:
-    return _on_platform(input_gradient_form(geometry), _native_input_gradient, geometry, g, kernel)
+    return _on_platform(input_gradient_form(geometry), native_input_gradient, geometry, g, kernel)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _kernel_gradient(geometry: Geometry, x: Array, g: Array) -> Array:
-    return _on_platform(kernel_gradient_form(geometry), _native_kernel_gradient, geometry, x, g)
+    return _on_platform(kernel_gradient_form(geometry), native_kernel_gradient, geometry, x, g)
 
 
 def _with_residuals(op: Form) -> Callable[[Geometry, Array, Array], tuple[Array, tuple[Array, Array]]]:
@@ -196,28 +197,6 @@ def _on_platform(cpu: Form | None, native: Form, geometry: Geometry, a: Array, b
     return lax.platform_dependent(
         a, b, cpu=functools.partial(cpu, geometry), default=functools.partial(native, geometry)
     )
-
-
-def _native(geometry: Geometry, x: Array, kernel: Array) -> Array:
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=geometry.stride,
-        padding=tuple(zip(geometry.low, geometry.high, strict=True)),
-        rhs_dilation=geometry.dilation,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=geometry.groups,
-    )
-
-
-def _native_input_gradient(geometry: Geometry, g: Array, kernel: Array) -> Array:
-    x = jax.ShapeDtypeStruct((g.shape[0], *geometry.image, geometry.in_features), g.dtype)
-    return jax.linear_transpose(lambda x: _native(geometry, x, kernel), x)(g)[0]
-
-
-def _native_kernel_gradient(geometry: Geometry, x: Array, g: Array) -> Array:
-    shape = (*geometry.window, geometry.in_features // geometry.groups, geometry.out_features)
-    return jax.linear_transpose(lambda kernel: _native(geometry, x, kernel), jax.ShapeDtypeStruct(shape, x.dtype))(g)[0]
 
 
 def _geometry(
