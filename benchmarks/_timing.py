@@ -9,14 +9,20 @@ from collections.abc import Callable, Mapping, Sequence
 Thunk = Callable[[], object]
 
 _KEEP = {"MALLOC_TRIM_THRESHOLD_": "8589934592", "MALLOC_MMAP_THRESHOLD_": "8589934592"}
+_PASSIVE = {"OMP_WAIT_POLICY": "passive"}
 
 
-def keep_memory() -> None:
-    """Restarts the script with glibc told to keep freed memory, unless it is told already.
+def set_up(passive: bool = False) -> None:
+    """Restarts the script with its environment set for measuring, unless it is set already.
 
-    Otherwise it returns large buffers to the kernel after every step, and page faults are what is measured.
+    glibc is told to keep freed memory. Otherwise it returns large buffers to the kernel after every step, and page
+    faults are what is measured.
+
+    Args:
+        passive: also tell PyTorch's threads to sleep where they wait. By default they spin, and where another process
+            takes one of the cores, a convolution of one millisecond then lasts as long as a slice of the scheduler's.
     """
-    unset = {name: value for name, value in _KEEP.items() if name not in os.environ}
+    unset = {name: value for name, value in (_KEEP | (_PASSIVE if passive else {})).items() if name not in os.environ}
     if unset:
         print(f"restarting with {' '.join(f'{name}={value}' for name, value in unset.items())}", file=sys.stderr)
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **unset})

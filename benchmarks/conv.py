@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from _timing import Thunk, interleaved, keep_memory, print_table, torch_or_none
+from _timing import Thunk, interleaved, print_table, set_up, torch_or_none
 
 import jaxvision
 from jaxvision.nn.conv import Conv2d, Implementation, Padding, conv2d
@@ -163,5 +163,5 @@ def _columns(ms: dict[str, float]) -> list[float]:
 
 
 if __name__ == "__main__":
-    keep_memory()
+    set_up(passive=True)
     main()

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from _timing import Thunk, interleaved, keep_memory, print_table, torch_or_none
+from _timing import Thunk, interleaved, print_table, set_up, torch_or_none
 
 import jaxvision
 from jaxvision.nn.conv import Implementation, implementation
@@ -110,5 +110,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    keep_memory()
+    set_up()
     main()
