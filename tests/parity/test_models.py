@@ -26,7 +26,7 @@ def test_logits_are_timms(name):
     info = jaxvision.model_info(name)
     if info.num_params > LIMIT:
         pytest.skip(f"{info.num_params / 1e6:.0f}M parameters: more than {LIMIT / 1e6:.0f}M")
-    size = info.input_size[1:] if hasattr(jaxvision.registry.families()[name].variants[name], "img_size") else (96, 80)
+    size = info.input_size[1:] if hasattr(jaxvision.registry.families()[name].variants[name], "img_size") else (96, 64)
     reference = timm.create_model(name, num_classes=10).eval()
     shapes = {n: tuple(v.shape) for n, v in reference.state_dict().items() if not n.endswith("num_batches_tracked")}
     weights = state_dict(shapes)
