@@ -29,11 +29,18 @@ def test_logits_are_timms(name):
     size = info.input_size[1:] if hasattr(jaxvision.registry.families()[name].variants[name], "img_size") else (96, 64)
     reference = timm.create_model(name, num_classes=10).eval()
     shapes = {n: tuple(v.shape) for n, v in reference.state_dict().items() if not n.endswith("num_batches_tracked")}
-    weights = state_dict(shapes)
-    reference.load_state_dict({n: torch.from_numpy(v) for n, v in weights.items()}, strict=False)
-    x = images((1, *size, 3))
+    reference.load_state_dict({n: torch.from_numpy(v) for n, v in state_dict(shapes).items()}, strict=False)
+    batch_norms = [module for module in reference.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    x = images((4 if batch_norms else 2, *size, 3))
+    pixels = torch.from_numpy(x).permute(0, 3, 1, 2)
     with torch.no_grad():
-        expected = reference(torch.from_numpy(x).permute(0, 3, 1, 2)).numpy()
+        if batch_norms:  # take the statistics of these images, or a deep network of random weights would forget them
+            for module in batch_norms:
+                module.momentum = 1.0
+            reference.train()(pixels)
+        expected = reference.eval()(pixels).numpy()
+    assert np.ptp(expected, axis=0).max() > 1e-2, "the logits must depend on the image"
+    weights = {n: v.numpy() for n, v in reference.state_dict().items() if n in shapes}
 
     model = jaxvision.create_model(name, num_classes=10)
     assert {timm_name(n): timm_shape(n, v.get_value().shape) for n, v in named_variables(model).items()} == shapes
