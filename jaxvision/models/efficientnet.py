@@ -7,16 +7,15 @@ give worse answers.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, Unpack
 
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxvision.models.family import Family
+from jaxvision.models.image_model import ImageModel
 from jaxvision.nn.activations import activation
 from jaxvision.nn.conv import Conv2d, Padding
 from jaxvision.nn.drop import Dropout, DropPath, Rngs, name_sites, site_keys
@@ -236,15 +235,8 @@ class EdgeResidual(_Block):
         return self.bn2(self.conv_pwl(x), train)
 
 
-class EfficientNet(nnx.Module):
-    """EfficientNet.
-
-    Attributes:
-        config: what it was built from.
-        num_features: channels of the pooled features.
-        input_conv: path of the layer that reads the image.
-        classifiers: paths of the layers that give the logits.
-    """
+class EfficientNet(ImageModel):
+    """EfficientNet."""
 
     input_conv = "conv_stem"
 
@@ -275,22 +267,6 @@ class EfficientNet(nnx.Module):
         self.classifiers = ("classifier",) if c.num_classes else ()
         name_sites(self)
 
-    def __call__(
-        self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None
-    ) -> Float[Array, "b classes"]:
-        """Logits; or the pooled features if ``num_classes`` is 0.
-
-        Args:
-            images: normalised images, of any size.
-            train: normalise with the batch's statistics, and update the running ones.
-            rngs: switches dropout on; None for a deterministic pass.
-
-        Raises:
-            ValueError: images of another number of channels.
-        """
-        keys = site_keys(rngs)
-        return self.forward_head(self.forward_features(images, train=train, rngs=keys), rngs=keys)
-
     def forward_features(
         self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None
     ) -> Float[Array, "b h/32 w/32 d"]:
@@ -307,10 +283,6 @@ class EfficientNet(nnx.Module):
         """Logits of a feature map; with ``pre_logits`` what the classifier would see."""
         x = self.head_drop(global_pool(features, self.config.global_pool), site_keys(rngs))
         return x if pre_logits or self.classifier is None else self.classifier(x)
-
-    def adapt_weights(self, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Checkpoints fit images of any size as they are."""
-        return dict(weights)
 
 
 def _block_type(

@@ -7,16 +7,15 @@ Komodakis 2016) widens it, SE-ResNet (Hu et al. 2018) gates each branch, ResNet-
 strides in the stem.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Unpack
 
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxvision.models.family import Family
+from jaxvision.models.image_model import ImageModel
 from jaxvision.nn.activations import activation
 from jaxvision.nn.conv import Conv2d
 from jaxvision.nn.drop import Dropout, DropPath, Rngs, name_sites, site_keys
@@ -234,15 +233,8 @@ class Bottleneck(_Block):
 _BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
 
 
-class ResNet(nnx.Module):
-    """ResNet.
-
-    Attributes:
-        config: what it was built from.
-        num_features: channels of the pooled features.
-        input_conv: path of the layer that reads the image.
-        classifiers: paths of the layers that give the logits.
-    """
+class ResNet(ImageModel):
+    """ResNet."""
 
     def __init__(self, config: ResNetConfig, **layer: Unpack[LayerArgs]):
         c = self.config = config
@@ -297,22 +289,6 @@ class ResNet(nnx.Module):
         self.classifiers = ("fc",) if c.num_classes else ()
         name_sites(self)
 
-    def __call__(
-        self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None
-    ) -> Float[Array, "b classes"]:
-        """Logits; or the pooled features if ``num_classes`` is 0.
-
-        Args:
-            images: normalised images, of any size.
-            train: normalise with the batch's statistics, and update the running ones.
-            rngs: switches dropout on; None for a deterministic pass.
-
-        Raises:
-            ValueError: images of another number of channels.
-        """
-        keys = site_keys(rngs)
-        return self.forward_head(self.forward_features(images, train=train, rngs=keys), rngs=keys)
-
     def forward_features(
         self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None
     ) -> Float[Array, "b h/32 w/32 d"]:
@@ -331,10 +307,6 @@ class ResNet(nnx.Module):
         """Logits of a feature map; with ``pre_logits`` what the classifier would see."""
         x = self.head_drop(global_pool(features, self.config.global_pool), site_keys(rngs))
         return x if pre_logits or self.fc is None else self.fc(x)
-
-    def adapt_weights(self, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Checkpoints fit images of any size as they are."""
-        return dict(weights)
 
 
 class _Layers(nnx.List):

@@ -14,6 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxvision.models.family import Family, pair
+from jaxvision.models.image_model import ImageModel
 from jaxvision.nn.attention import attend
 from jaxvision.nn.drop import Dropout, DropPath, Rngs, name_sites, site_keys
 from jaxvision.nn.init import trunc_normal
@@ -263,15 +264,8 @@ class SwinHead(nnx.Module):
         return x if pre_logits or self.fc is None else self.fc(x)
 
 
-class SwinTransformer(nnx.Module):
-    """Swin Transformer.
-
-    Attributes:
-        config: what it was built from.
-        num_features: channels of the pooled features.
-        input_conv: path of the layer that reads the image.
-        classifiers: paths of the layers that give the logits.
-    """
+class SwinTransformer(ImageModel):
+    """Swin Transformer."""
 
     input_conv = "patch_embed.proj"
 
@@ -292,22 +286,6 @@ class SwinTransformer(nnx.Module):
         self.head = SwinHead(self.num_features, c, **layer)
         self.classifiers = ("head.fc",) if c.num_classes else ()
         name_sites(self)
-
-    def __call__(
-        self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None
-    ) -> Float[Array, "b classes"]:
-        """Logits; or the pooled features if ``num_classes`` is 0.
-
-        Args:
-            images: normalised images, of any size.
-            train: makes no difference here: there are no batch statistics.
-            rngs: switches dropout on, all of it; None for a deterministic pass.
-
-        Raises:
-            ValueError: images of another number of channels.
-        """
-        keys = site_keys(rngs)
-        return self.forward_head(self.forward_features(images, train=train, rngs=keys), rngs=keys)
 
     def forward_features(
         self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None

@@ -15,6 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxvision.models.family import Family, pair
+from jaxvision.models.image_model import ImageModel
 from jaxvision.nn.attention import Attention
 from jaxvision.nn.drop import Dropout, DropPath, Rngs, name_sites, site_keys
 from jaxvision.nn.init import nearly_zero, trunc_normal
@@ -163,15 +164,8 @@ class Block(nnx.Module):
         return x + self.drop_path2(branch if self.ls2 is None else self.ls2(branch), rngs)
 
 
-class VisionTransformer(nnx.Module):
-    """Vision Transformer.
-
-    Attributes:
-        config: what it was built from.
-        num_features: channels of the pooled features.
-        input_conv: path of the layer that reads the image.
-        classifiers: paths of the layers that give the logits.
-    """
+class VisionTransformer(ImageModel):
+    """Vision Transformer."""
 
     input_conv = "patch_embed.proj"
 
@@ -234,22 +228,6 @@ class VisionTransformer(nnx.Module):
         self.head_dist = head() if c.distilled else None
         self.classifiers = () if not c.num_classes else ("head", "head_dist") if c.distilled else ("head",)
         name_sites(self)
-
-    def __call__(
-        self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None
-    ) -> Float[Array, "b classes"]:
-        """Logits; or the pooled features if ``num_classes`` is 0.
-
-        Args:
-            images: normalised images of ``config.img_size``.
-            train: makes no difference here: there are no batch statistics.
-            rngs: switches dropout on, all of it; None for a deterministic pass.
-
-        Raises:
-            ValueError: images of another size or number of channels.
-        """
-        keys = site_keys(rngs)
-        return self.forward_head(self.forward_features(images, train=train, rngs=keys), rngs=keys)
 
     def forward_features(
         self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None
