@@ -1,5 +1,6 @@
 """Reading pictures: whatever Pillow reads becomes an 8-bit RGB (or grey) picture, or an error that names the file."""
 
+import io
 import os
 from typing import Literal
 
@@ -15,14 +16,16 @@ class ImageError(OSError):
     """A picture that cannot be read or used; the message names it and says why."""
 
 
-def source_name(source: ImageSource) -> str:
+def source_name(source: ImageSource | bytes) -> str:
     """What to call a picture in a message: its path, if it has one."""
+    if isinstance(source, bytes):
+        return f"picture of {len(source)} bytes"
     if isinstance(source, Image.Image):
         return str(getattr(source, "filename", "") or f"{source.width} x {source.height} picture")
     return os.fspath(source)
 
 
-def read_image(source: ImageSource, mode: Literal["RGB", "L"] = "RGB") -> Image.Image:
+def read_image(source: ImageSource | bytes, mode: Literal["RGB", "L"] = "RGB", *, name: str = "") -> Image.Image:
     """Reads a picture, upright and with 8 bits per channel.
 
     Transparency is dropped without a background, as timm's validation does: the colour stored under a transparent
@@ -30,23 +33,25 @@ def read_image(source: ImageSource, mode: Literal["RGB", "L"] = "RGB") -> Image.
     data is carried out (timm ignores it). An animation gives its first frame.
 
     Args:
-        source: a path, or a Pillow picture (which is left as it is).
+        source: a path, the content of a file, or a Pillow picture (which is left as it is).
         mode: ``"RGB"``, or ``"L"`` for grey.
+        name: what to call the picture in a message; by default its path, if it has one.
 
     Raises:
         ImageError: there is no such file, it is not a picture, it is truncated, corrupt or suspiciously large, or
             its pixels have no known range.
     """
-    name = source_name(source)
+    name = name or source_name(source)
     if isinstance(source, Image.Image):
         return _decode(source, mode, name)
     try:
-        with Image.open(name) as picture:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
             return _decode(picture, mode, name)
     except ImageError:
         raise
     except UnidentifiedImageError:
-        reason = "is empty" if os.path.getsize(name) == 0 else "is not in a format that Pillow reads"
+        size = len(source) if isinstance(source, bytes) else os.path.getsize(source)
+        reason = "is empty" if size == 0 else "is not in a format that Pillow reads"
         raise ImageError(f"{name!r} {reason}: check the file, or convert it to PNG or JPEG") from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name!r} is too large: {error}; if you trust it, make it smaller first") from None
