@@ -62,13 +62,14 @@ def native_forward(geometry: Geometry, x: Array, kernel: Array) -> Array:
 
 def native_input_gradient(geometry: Geometry, g: Array, kernel: Array) -> Array:
     """The gradient by x, given the gradient g by the output."""
-    x = jax.ShapeDtypeStruct((g.shape[0], *geometry.image, geometry.in_features), g.dtype)
+    # Like g, so that inside jax.shard_map x varies over the mesh where g does: the gradient of an x that did not would
+    # be summed over the devices.
+    x = lax.full_like(g, 0, shape=(g.shape[0], *geometry.image, geometry.in_features))
     return jax.linear_transpose(lambda x: native_forward(geometry, x, kernel), x)(g)[0]
 
 
 def native_kernel_gradient(geometry: Geometry, x: Array, g: Array) -> Array:
     """The gradient by the kernel, given the gradient g by the output."""
     shape = (*geometry.window, geometry.in_features // geometry.groups, geometry.out_features)
-    return jax.linear_transpose(
-        lambda kernel: native_forward(geometry, x, kernel), jax.ShapeDtypeStruct(shape, x.dtype)
-    )(g)[0]
+    kernel = lax.full_like(g, 0, shape=shape)  # like g: see above
+    return jax.linear_transpose(lambda kernel: native_forward(geometry, x, kernel), kernel)(g)[0]
