@@ -1,0 +1,437 @@
+"""Batches for training and evaluation, read ahead by grain in threads or processes.
+
+Every random choice is a function of the seed and the position in the stream, and a position is found without reading
+what is before it. So a run resumed at any step, with any number of threads, worker processes or hosts, sees the same
+pictures to the bit.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeAlias
+
+import cv2
+import grain
+import numpy as np
+from absl import flags
+from PIL import Image
+
+from jaxvision.data.augment import TrainTransform
+from jaxvision.data.dataset import ImageDataset, fingerprint
+from jaxvision.data.decode import decode
+from jaxvision.data.images import ImageError
+from jaxvision.data.sampling import Sampling, epoch_order, epoch_size
+from jaxvision.data.transforms import Preprocess
+
+Batch: TypeAlias = dict[str, np.ndarray]
+"""``image`` uint8 (b, h, w, c); ``label`` (b, ...) as the data set's; ``weight`` float32 (b,), 1 for an example and 0
+for padding or an unreadable picture of an evaluation; ``index`` int32 (b,) in the data set, -1 for padding."""
+
+logger = logging.getLogger(__name__)
+
+_EXAMPLE_STREAM = 1  # of the streams that one seed spawns; `sampling` uses another
+_CHUNK = 16  # examples that a thread makes at a time: handing over single ones costs more than a small picture
+_ENDLESS = 2**40  # steps
+
+
+class BadFilesError(RuntimeError):
+    """More pictures could not be read than were allowed to; the message lists them."""
+
+
+class TrainLoader:
+    """An endless stream of shuffled, randomly changed training batches.
+
+    An epoch shows `steps_per_epoch` full batches; what is left of its order is dropped, and drawn anew in the next.
+    A picture that cannot be read is logged and replaced by the next readable one of the order.
+
+    OpenCV's own threads are switched off (in the whole process), for they would compete with the loader's.
+
+    Args:
+        dataset: the training examples.
+        transform: the random changes; it also says the size and the number of channels.
+        batch_size: examples in a step over all processes.
+        seed: of everything random, 0 or more.
+        sampling: `epoch_order`'s choice against imbalance.
+        workers: threads that read and change pictures, in each process.
+        worker_processes: where greater than 0, as many processes have ``workers`` threads each. They start in
+            seconds and are seldom faster, since decoding does not hold Python's lock; a script that uses them needs
+            ``if __name__ == "__main__"``.
+        process_index: which rows of a batch this host reads, of ``process_count`` equal parts.
+        process_count: the number of hosts.
+        bad_file_limit: how many pictures may be unreadable: a number, or (a float) a fraction of the data, then at
+            least 10.
+
+    Attributes:
+        bad_files: name to reason of every picture that this process could not read so far.
+        steps_per_epoch: full batches in an epoch.
+
+    Raises:
+        ValueError: an epoch has less than one batch, a number is out of range, or the sampling does not fit the labels.
+    """
+
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        transform: TrainTransform,
+        *,
+        batch_size: int,
+        seed: int,
+        sampling: Sampling = "none",
+        workers: int = 2,
+        worker_processes: int = 0,
+        process_index: int = 0,
+        process_count: int = 1,
+        bad_file_limit: int | float = 0.01,
+    ) -> None:
+        self._layout = _Layout(batch_size, process_index, process_count, workers, worker_processes)
+        if seed < 0:
+            raise ValueError(f"seed must be 0 or more, got {seed}")
+        if not (bad_file_limit >= 0 and (isinstance(bad_file_limit, int) or bad_file_limit <= 1)):
+            raise ValueError(
+                f"bad_file_limit must be a number of files or a fraction from 0.0 to 1.0, got {bad_file_limit}"
+            )
+        size = epoch_size(dataset.labels, sampling)
+        if size < batch_size:
+            raise ValueError(
+                f"an epoch has {size} examples, less than one batch of {batch_size}: "
+                + (f"set batch_size to {size} or less, or add examples" if size else "the data set is empty")
+            )
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.seed = seed
+        self.sampling = sampling
+        self.steps_per_epoch = size // batch_size
+        self.bad_files: dict[str, str] = {}
+        if isinstance(bad_file_limit, float):
+            self._bad_file_limit = max(10, math.ceil(bad_file_limit * len(dataset)))
+        else:
+            self._bad_file_limit = bad_file_limit
+        self._rows = _TrainRows(
+            dataset, transform, batch_size, self.steps_per_epoch, seed, sampling, self._bad_file_limit
+        )
+
+    def batches(self, start_step: int = 0, stop_step: int | None = None) -> "Batches":
+        """The batches of the steps from ``start_step`` up to ``stop_step``, or endless.
+
+        Starting in the middle reads nothing of what comes before.
+
+        Raises:
+            ValueError: (here) a negative step. From the iterator:
+            BadFilesError: more pictures than allowed could not be read.
+        """
+        stop_step = _ENDLESS if stop_step is None else stop_step
+        if not 0 <= start_step <= stop_step:
+            raise ValueError(f"steps must be 0 <= start <= stop, got {start_step} and {stop_step}")
+        return Batches(self._layout.open(self._rows, start_step, stop_step), start_step, self._check, self._state)
+
+    def start_step(self, state: dict[str, Any]) -> int:
+        """The step at which to go on from the state of an earlier run's `Batches`.
+
+        The number of threads, processes and hosts may differ; what defines the stream may not.
+
+        Raises:
+            ValueError: the data, the batch size, the seed or the sampling is another; all differences are named.
+        """
+        current = self._state(state["step"])
+        changed = [
+            f"{name} was {state.get(name)!r} and is {value!r}"
+            for name, value in current.items()
+            if state.get(name) != value
+        ]
+        if changed:
+            raise ValueError(
+                f"cannot go on in the middle of another stream of data: {'; '.join(changed)}. Use the run's settings "
+                "and data, or start a new run from its weights"
+            )
+        return int(state["step"])
+
+    def _state(self, step: int) -> dict[str, Any]:
+        return {
+            "step": step,
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "sampling": self.sampling,
+            "dataset": self._fingerprint,
+        }
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint(self.dataset)
+
+    def _check(self, bad: dict[int, str], weight: np.ndarray) -> None:
+        _note(bad, self.dataset, self.bad_files, "replaced by the next picture")
+        if len(self.bad_files) > self._bad_file_limit or not weight.all():
+            listed = [f"  {name}: {reason}" for name, reason in self.bad_files.items()]
+            more = f"\n  ... and {len(listed) - 50} more" if len(listed) > 50 else ""
+            raise BadFilesError(
+                f"{len(listed)} of {len(self.dataset)} pictures cannot be read, and {self._bad_file_limit} may be "
+                "(bad_file_limit): repair or remove them\n" + "\n".join(listed[:50]) + more
+            )
+
+
+class EvalLoader:
+    """Every example once and in order, preprocessed as published accuracies are.
+
+    The last batch is filled up with zeros of weight 0. A picture that cannot be read also gets weight 0, and is logged
+    and listed in `bad_files`. All processes have the same number of batches.
+
+    Args:
+        dataset: the examples.
+        preprocess: resizing and cropping; it also says the number of channels.
+        batch_size: examples in a batch over all processes.
+        workers: as `TrainLoader`.
+        worker_processes: as `TrainLoader`.
+        process_index: as `TrainLoader`.
+        process_count: as `TrainLoader`.
+
+    Attributes:
+        bad_files: name to reason of every picture that this process could not read so far.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        preprocess: Preprocess,
+        batch_size: int,
+        *,
+        workers: int = 2,
+        worker_processes: int = 0,
+        process_index: int = 0,
+        process_count: int = 1,
+    ) -> None:
+        self._layout = _Layout(batch_size, process_index, process_count, workers, worker_processes)
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.bad_files: dict[str, str] = {}
+        self._rows = _EvalRows(dataset, preprocess, batch_size)
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        return -(-len(self.dataset) // self.batch_size)
+
+    def __iter__(self) -> "Batches":
+        """The batches, from the first."""
+        return Batches(self._layout.open(self._rows, 0, len(self)), 0, self._check, lambda step: {"step": step})
+
+    def _check(self, bad: dict[int, str], weight: np.ndarray) -> None:
+        _note(bad, self.dataset, self.bad_files, "left out of the evaluation")
+
+
+class Batches(Iterator[Batch]):
+    """An iterator over batches that are read ahead; `close` it (or use ``with``) to end its threads and processes."""
+
+    def __init__(
+        self,
+        iterator: grain.DatasetIterator,
+        step: int,
+        check: Callable[[dict[int, str], np.ndarray], None],
+        state: Callable[[int], dict[str, Any]],
+    ) -> None:
+        self._iterator, self._step, self._check, self._state = iterator, step, check, state
+
+    def __next__(self) -> Batch:
+        batch, bad = next(self._iterator)
+        self._check(bad, batch["weight"])
+        self._step += 1
+        return batch
+
+    def get_state(self) -> dict[str, Any]:
+        """The next step, and what the stream depends on, for `TrainLoader.start_step`; JSON can store it."""
+        return self._state(self._step)
+
+    def close(self) -> None:
+        """Ends reading ahead. The iterator cannot be used any more."""
+        self._iterator.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _note(bad: dict[int, str], dataset: ImageDataset, bad_files: dict[str, str], consequence: str) -> None:
+    """Adds the pictures that were not known to be bad, and logs them."""
+    for index, reason in bad.items():
+        name = dataset.names[index]
+        if name not in bad_files:
+            bad_files[name] = reason
+            logger.warning("unreadable picture, %s: %s", consequence, reason)
+
+
+class _Row(Protocol):
+    """One example: (picture or None, its index or -1 for padding, index and reason of what could not be read)."""
+
+    dataset: ImageDataset
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+
+    def __call__(self, step: int, row: int) -> tuple[np.ndarray | None, int, dict[int, str]]: ...
+
+
+class _TrainRows:
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        transform: TrainTransform,
+        batch_size: int,
+        steps_per_epoch: int,
+        seed: int,
+        sampling: Sampling,
+        bad_file_limit: int,
+    ) -> None:
+        self.dataset, self.transform = dataset, transform
+        self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
+        self.seed, self.sampling, self.bad_file_limit = seed, sampling, bad_file_limit
+        self.shape = (*transform.size, len(transform.mean))
+        self._orders: dict[int, np.ndarray] = {}
+
+    def __call__(self, step: int, row: int) -> tuple[np.ndarray | None, int, dict[int, str]]:
+        epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
+        order = self._order(epoch)
+        place = step_in_epoch * self.batch_size + row
+        stream = np.random.SeedSequence(self.seed, spawn_key=(_EXAMPLE_STREAM, step * self.batch_size + row))
+        bad: dict[int, str] = {}
+        for offset in range(len(order)):
+            index = int(order[(place + offset) % len(order)])
+            if index in bad:
+                continue
+            try:
+                pixels = _read(self.dataset, index, self.transform.mode, fast=True)
+            except OSError as error:
+                bad[index] = str(error)
+                if len(bad) > self.bad_file_limit:
+                    break
+            else:
+                return self.transform(pixels, np.random.default_rng(stream)), index, bad
+        return None, -1, bad
+
+    def _order(self, epoch: int) -> np.ndarray:
+        order = self._orders.get(epoch)
+        if order is None:
+            order = epoch_order(self.dataset.labels, self.sampling, self.seed, epoch)
+            # Threads may be at the end of one epoch and the beginning of the next. The dict is replaced, not changed,
+            # so that none needs a lock.
+            self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1} | {epoch: order}
+        return order
+
+
+class _EvalRows:
+    def __init__(self, dataset: ImageDataset, preprocess: Preprocess, batch_size: int) -> None:
+        self.dataset, self.preprocess, self.batch_size = dataset, preprocess, batch_size
+        self.shape = (*preprocess.size, len(preprocess.mean))
+
+    def __call__(self, step: int, row: int) -> tuple[np.ndarray | None, int, dict[int, str]]:
+        index = step * self.batch_size + row
+        if index >= len(self.dataset):
+            return None, -1, {}
+        try:
+            pixels = _read(self.dataset, index, self.preprocess.mode, fast=False)
+            picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+            return np.asarray(self.preprocess.crop(picture)).reshape(self.shape), index, {}
+        except OSError as error:
+            return None, index, {index: str(error)}
+
+
+def _read(dataset: ImageDataset, index: int, mode: Any, fast: bool) -> np.ndarray:
+    name = dataset.names[index]
+    try:
+        return decode(dataset.read(index), mode, fast, name=name)
+    except ImageError:
+        raise
+    except OSError as error:
+        raise ImageError(f"cannot read {name!r}: {error}") from error
+
+
+class _Chunks:
+    """grain's random access source: a chunk of the rows that one process reads of a batch."""
+
+    def __init__(self, rows: _Row, first_row: int, count: int) -> None:
+        self.rows, self.first_row, self.count = rows, first_row, count
+        self.chunks_per_step = -(-count // _CHUNK)
+
+    def __len__(self) -> int:
+        return _ENDLESS * self.chunks_per_step
+
+    def __getitem__(self, position: Any) -> tuple[Batch, dict[int, str]]:
+        step, chunk = divmod(int(position), self.chunks_per_step)
+        begin, end = chunk * _CHUNK, min((chunk + 1) * _CHUNK, self.count)
+        labels = self.rows.dataset.labels
+        batch = {
+            "image": np.zeros((end - begin, *self.rows.shape), np.uint8),
+            "label": np.zeros((end - begin, *labels.shape[1:]), labels.dtype),
+            "weight": np.zeros(end - begin, np.float32),
+            "index": np.full(end - begin, -1, np.int32),
+        }
+        bad: dict[int, str] = {}
+        for place, row in enumerate(range(begin, end)):
+            image, index, unreadable = self.rows(step, self.first_row + row)
+            bad |= unreadable
+            batch["index"][place] = index
+            if index >= 0:
+                batch["label"][place] = labels[index]
+            if image is not None:
+                batch["image"][place] = image
+                batch["weight"][place] = 1
+        return batch, bad
+
+
+def _joined(chunks: Sequence[tuple[Batch, dict[int, str]]]) -> tuple[Batch, dict[int, str]]:
+    batch = {name: np.concatenate([batch[name] for batch, _ in chunks]) for name in chunks[0][0]}
+    return batch, {index: reason for _, bad in chunks for index, reason in bad.items()}
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Who reads which rows, and how many at a time."""
+
+    batch_size: int
+    process_index: int
+    process_count: int
+    workers: int
+    worker_processes: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.process_index < self.process_count:
+            raise ValueError(f"process_index must be from 0 to {self.process_count - 1}, got {self.process_index}")
+        if self.batch_size < 1 or self.batch_size % self.process_count:
+            raise ValueError(
+                f"batch_size must be a positive multiple of the {self.process_count} processes, got {self.batch_size}"
+            )
+        if self.workers < 1 or self.worker_processes < 0:
+            raise ValueError(
+                "there must be 1 or more workers (threads) and 0 or more worker_processes, "
+                f"got {self.workers} and {self.worker_processes}"
+            )
+
+    def open(self, rows: _Row, start_step: int, stop_step: int) -> grain.DatasetIterator:
+        """Starts reading the batches of some steps."""
+        count = self.batch_size // self.process_count
+        chunks = _Chunks(rows, self.process_index * count, count)
+        per_step = chunks.chunks_per_step
+        ahead = max(2 * per_step, 2 * self.workers)
+        data = grain.MapDataset.source(chunks).slice(slice(start_step * per_step, stop_step * per_step))
+        data = data.to_iter_dataset(grain.ReadOptions(num_threads=self.workers, prefetch_buffer_size=ahead))
+        _one_opencv_thread()
+        if self.worker_processes:
+            if not flags.FLAGS.is_parsed():
+                flags.FLAGS.mark_as_parsed()  # grain reads absl's flags, and we have none
+            data = data.mp_prefetch(
+                grain.MultiprocessingOptions(num_workers=self.worker_processes, per_worker_buffer_size=per_step),
+                worker_init_fn=_one_opencv_thread,
+            )
+        data = data.batch(per_step, batch_fn=_joined)
+        return iter(grain.experimental.ThreadPrefetchIterDataset(data, prefetch_buffer_size=1))
+
+
+def _one_opencv_thread(*_: int) -> None:
+    cv2.setNumThreads(0)
