@@ -7,6 +7,7 @@ pictures to the bit.
 
 import logging
 import math
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -233,10 +234,14 @@ class Batches(Iterator[Batch]):
         check: Callable[[dict[int, str], np.ndarray], None],
         state: Callable[[int], dict[str, Any]],
     ) -> None:
-        self._iterator, self._step, self._check, self._state = iterator, step, check, state
+        self._open, self._step, self._check, self._state = [iterator], step, check, state
+        # Closed and let go also when dropped, and before the interpreter ends: grain's own clean-up comes too late.
+        self._close = weakref.finalize(self, _close_all, self._open)
 
     def __next__(self) -> Batch:
-        batch, bad = next(self._iterator)
+        if not self._open:
+            raise ValueError("these batches are closed: ask the loader for new ones")
+        batch, bad = next(self._open[0])
         self._check(bad, batch["weight"])
         self._step += 1
         return batch
@@ -247,7 +252,7 @@ class Batches(Iterator[Batch]):
 
     def close(self) -> None:
         """Ends reading ahead. The iterator cannot be used any more."""
-        self._iterator.close()
+        self._close()
 
     def __enter__(self) -> Self:
         return self
@@ -256,6 +261,11 @@ class Batches(Iterator[Batch]):
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _close_all(iterators: list[grain.DatasetIterator]) -> None:
+    while iterators:
+        iterators.pop().close()
 
 
 def _note(bad: dict[int, str], dataset: ImageDataset, bad_files: dict[str, str], consequence: str) -> None:

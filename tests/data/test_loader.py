@@ -1,3 +1,4 @@
+import gc
 import io
 import json
 import logging
@@ -192,17 +193,21 @@ def test_a_failing_source_counts_as_an_unreadable_picture_and_a_bug_does_not():
         take(loader(failing, STILL).batches(0, 8))
 
 
-def test_closing_ends_the_threads():
+@pytest.mark.parametrize("how", ["closed", "dropped"])
+def test_closing_ends_the_threads(how):
     before = set(threading.enumerate())
     batches = loader(workers=3).batches()
     next(batches)
     assert len(set(threading.enumerate()) - before) >= 3
-    batches.close()
+    if how == "closed":
+        batches.close()
+        with pytest.raises(ValueError, match="closed"):
+            next(batches)
+    del batches
+    gc.collect()
     for thread in set(threading.enumerate()) - before:
         thread.join(5)
         assert not thread.is_alive()
-    with pytest.raises(ValueError, match="closed"):
-        next(batches)
 
 
 @pytest.mark.parametrize(
