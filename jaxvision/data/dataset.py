@@ -184,17 +184,15 @@ class Subset:
         DatasetError: an index is out of range.
     """
 
-    def __init__(self, dataset: ImageDataset, indices: Int[np.ndarray, "m"] | Sequence[int]) -> None:
+    def __init__(self, dataset: ImageDataset, indices: Int[np.ndarray, " m"] | Sequence[int]) -> None:
         chosen = np.asarray(indices, dtype=np.int64).reshape(-1)
-        if len(chosen) and not (0 <= chosen.min() and chosen.max() < len(dataset)):
+        if len(chosen) and (chosen.min() < 0 or chosen.max() >= len(dataset)):
             raise DatasetError(
                 f"indices must be from 0 to {len(dataset) - 1}, got {chosen.min()} to {chosen.max()}: "
                 "they are positions in the data set"
             )
-        if isinstance(dataset, Subset):
-            dataset, chosen = dataset.dataset, dataset.indices[chosen]
-        self.dataset = dataset
-        self.indices: Int[np.ndarray, "m"] = chosen
+        self.dataset: ImageDataset = dataset.dataset if isinstance(dataset, Subset) else dataset
+        self.indices: Int[np.ndarray, " m"] = dataset.indices[chosen] if isinstance(dataset, Subset) else chosen
 
     @property
     def class_names(self) -> tuple[str, ...]:
