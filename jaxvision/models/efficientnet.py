@@ -15,6 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxvision.models.family import Family
+from jaxvision.models.head import run_classifier
 from jaxvision.models.image_model import ImageModel
 from jaxvision.nn.activations import activation
 from jaxvision.nn.conv import Conv2d, Padding
@@ -278,11 +279,18 @@ class EfficientNet(ImageModel):
         return self.act(self.bn2(self.conv_head(x), train))
 
     def forward_head(
-        self, features: Float[Array, "b h w d"], pre_logits: bool = False, rngs: Rngs = None
+        self, features: Float[Array, "b h w d"], pre_logits: bool = False, train: bool = False, rngs: Rngs = None
     ) -> Float[Array, "b classes"]:
         """Logits of a feature map; with ``pre_logits`` what the classifier would see."""
-        x = self.head_drop(global_pool(features, self.config.global_pool), site_keys(rngs))
-        return x if pre_logits or self.classifier is None else self.classifier(x)
+        x = global_pool(features, self.config.global_pool)
+        return x if pre_logits else self.classify(x, train=train, rngs=rngs)
+
+    def classify(
+        self, pooled: Float[Array, "b d"], train: bool = False, rngs: Rngs = None
+    ) -> Float[Array, "b classes"]:
+        """Logits of pooled features."""
+        keys = site_keys(rngs)
+        return run_classifier(self.classifier, self.head_drop(pooled, keys), train, keys)
 
 
 def _block_type(

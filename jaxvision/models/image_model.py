@@ -39,15 +39,23 @@ class ImageModel(nnx.Module):
             ValueError: images of another number of channels, or of a size that the model cannot take.
         """
         keys = site_keys(rngs)
-        return self.forward_head(self.forward_features(images, train=train, rngs=keys), rngs=keys)
+        return self.forward_head(self.forward_features(images, train=train, rngs=keys), train=train, rngs=keys)
 
     def forward_features(self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None) -> Array:
         """What the last block gives, before pooling."""
         raise TypeError(f"{type(self).__name__} defines no forward_features")
 
-    def forward_head(self, features: Array, pre_logits: bool = False, rngs: Rngs = None) -> Float[Array, "b classes"]:
-        """Logits of `forward_features`' result; with ``pre_logits`` what the classifier would see."""
+    def forward_head(
+        self, features: Array, pre_logits: bool = False, train: bool = False, rngs: Rngs = None
+    ) -> Float[Array, "b classes"]:
+        """Logits of `forward_features`' result; with ``pre_logits`` the pooled features that `classify` would see."""
         raise TypeError(f"{type(self).__name__} defines no forward_head")
+
+    def classify(
+        self, pooled: Float[Array, "b d"], train: bool = False, rngs: Rngs = None
+    ) -> Float[Array, "b classes"]:
+        """Logits of pooled features: dropout and the classifier."""
+        raise TypeError(f"{type(self).__name__} defines no classify")
 
     def adapt_weights(self, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Fits a checkpoint for another image size to this model; as it is, where the size is no matter of weights."""

@@ -14,6 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxvision.models.family import Family, pair
+from jaxvision.models.head import run_classifier
 from jaxvision.models.image_model import ImageModel
 from jaxvision.nn.attention import attend
 from jaxvision.nn.drop import Dropout, DropPath, Rngs, name_sites, site_keys
@@ -257,11 +258,17 @@ class SwinHead(nnx.Module):
         )
 
     def __call__(
-        self, x: Float[Array, "b h w c"], pre_logits: bool = False, rngs: Rngs = None
+        self, x: Float[Array, "b h w d"], pre_logits: bool = False, train: bool = False, rngs: Rngs = None
     ) -> Float[Array, "b classes"]:
-        """Logits; with ``pre_logits`` what the classifier would see."""
-        x = self.drop(global_pool(x, self.pool), rngs)
-        return x if pre_logits or self.fc is None else self.fc(x)
+        """Logits of a feature map; with ``pre_logits`` what the classifier would see."""
+        x = global_pool(x, self.pool)
+        return x if pre_logits else self.classify(x, train, rngs)
+
+    def classify(
+        self, pooled: Float[Array, "b d"], train: bool = False, rngs: Rngs = None
+    ) -> Float[Array, "b classes"]:
+        """Logits of pooled features."""
+        return run_classifier(self.fc, self.drop(pooled, rngs), train, rngs)
 
 
 class SwinTransformer(ImageModel):
@@ -298,10 +305,16 @@ class SwinTransformer(ImageModel):
         return self.norm(x)
 
     def forward_head(
-        self, features: Float[Array, "b h w d"], pre_logits: bool = False, rngs: Rngs = None
+        self, features: Float[Array, "b h w d"], pre_logits: bool = False, train: bool = False, rngs: Rngs = None
     ) -> Float[Array, "b classes"]:
-        """Logits of `forward_features`' map; with ``pre_logits`` what the classifier would see."""
-        return self.head(features, pre_logits, site_keys(rngs))
+        """Logits of a feature map; with ``pre_logits`` what the classifier would see."""
+        return self.head(features, pre_logits, train, site_keys(rngs))
+
+    def classify(
+        self, pooled: Float[Array, "b d"], train: bool = False, rngs: Rngs = None
+    ) -> Float[Array, "b classes"]:
+        """Logits of pooled features."""
+        return self.head.classify(pooled, train, site_keys(rngs))
 
     def adapt_weights(self, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Resizes the position bias tables of a checkpoint, made for square windows, to this model's windows."""

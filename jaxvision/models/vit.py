@@ -15,6 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxvision.models.family import Family, pair
+from jaxvision.models.head import run_classifier
 from jaxvision.models.image_model import ImageModel
 from jaxvision.nn.attention import Attention
 from jaxvision.nn.drop import Dropout, DropPath, Rngs, name_sites, site_keys
@@ -242,7 +243,7 @@ class VisionTransformer(ImageModel):
         return x if self.norm is None else self.norm(x)
 
     def forward_head(
-        self, features: Float[Array, "b n d"], pre_logits: bool = False, rngs: Rngs = None
+        self, features: Float[Array, "b n d"], pre_logits: bool = False, train: bool = False, rngs: Rngs = None
     ) -> Float[Array, "b classes"]:
         """Logits of `forward_features`' tokens; with ``pre_logits`` what the classifier would see."""
         keys = site_keys(rngs)
@@ -254,8 +255,20 @@ class VisionTransformer(ImageModel):
         x = self._pool(features)
         if self.fc_norm is not None:
             x = self.fc_norm(x)
-        x = self.head_drop(x, keys)
-        return x if pre_logits or self.head is None else self.head(x)
+        return x if pre_logits else self.classify(x, train=train, rngs=keys)
+
+    def classify(
+        self, pooled: Float[Array, "b d"], train: bool = False, rngs: Rngs = None
+    ) -> Float[Array, "b classes"]:
+        """Logits of pooled features.
+
+        Raises:
+            ValueError: the model is a distilled one, which classifies two tokens by themselves.
+        """
+        if self.config.distilled:
+            raise ValueError("a distilled ViT classifies two tokens, each by itself: pooled features are not enough")
+        keys = site_keys(rngs)
+        return run_classifier(self.head, self.head_drop(pooled, keys), train, keys)
 
     def adapt_weights(self, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Resizes the position embeddings of a checkpoint, made for square images, to this model's grid."""
