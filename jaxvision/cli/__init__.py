@@ -16,7 +16,7 @@ import tyro
 from jaxvision.cli.errors import CommandError, UsageError
 from jaxvision.version import __version__
 
-COMMANDS = ("predict", "models", "demo")
+COMMANDS = ("train", "finetune", "evaluate", "predict", "models", "demo")
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -35,11 +35,10 @@ def main(args: Sequence[str] | None = None) -> int:
     if not words or words[0] not in COMMANDS:
         _overview().parse_args(words or ["--help"])
     name, *rest = words
-    command = tyro.cli(_command(name), prog=f"jaxvision {name}", args=rest, config=(tyro.conf.DisallowNone,))
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name need not be valid Unicode
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code: int = command.run()
+        code: int = _parse(name, rest).run()
         sys.stdout.flush()
     except CommandError as error:
         sys.stderr.write(f"jaxvision: {error}\n")
@@ -55,6 +54,14 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _command(name: str) -> Any:
     return importlib.import_module(f"{__name__}.{name}").Command
+
+
+def _parse(name: str, words: Sequence[str]) -> Any:
+    """The command with its options; a command whose defaults depend on an option has a ``parse`` of its own."""
+    command, prog = _command(name), f"jaxvision {name}"
+    if hasattr(command, "parse"):
+        return command.parse(prog, words)
+    return tyro.cli(command, prog=prog, args=words, config=(tyro.conf.DisallowNone,))
 
 
 def _overview() -> argparse.ArgumentParser:

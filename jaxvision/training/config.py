@@ -25,8 +25,8 @@ class DataOptions:
     """What to learn from, and how it is read."""
 
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = ""
-    """A folder with one folder a class (in train/ and val/, or without), a .csv or .npz file, tfds:NAME, digits, mnist5k
-    or fashion_mnist."""
+    """A folder with one folder a class (in train/ and val/, or without), a .csv or .npz file, tfds:NAME, digits,
+    mnist5k or fashion_mnist."""
     data_dir: Path | None = None
     """Where prepared TFDS data, or fashion_mnist's files, are."""
     train_split: str | None = None
@@ -42,8 +42,8 @@ class DataOptions:
     split_seed: int = 0
     """Seed of that division; apart from --seed, so that runs with other seeds see the same split."""
     group_by: str | None = None
-    """What must not be divided between splits: a CSV column, or a regular expression with one group for file names, such
-    as 'patient(\\d+)'."""
+    """What must not be divided between splits: a CSV column, or a regular expression with one group for file names,
+    such as 'patient(\\d+)'."""
     file_column: str | None = None
     """CSV column of the files."""
     label_column: tuple[str, ...] = ()
@@ -181,7 +181,7 @@ class OptimOptions:
     opt: str = "sgd"
     """sgd, momentum, adam, adamw, lamb, lars, lion, rmsproptf, adafactor, ..."""
     lr: float | None = None
-    """Learning rate. Default: --lr-base times the batch over --lr-base-size (its square root for adaptive optimisers)."""
+    """Learning rate. Default: --lr-base times the batch over --lr-base-size, or its root for adaptive optimisers."""
     lr_base: float = 0.1
     """Learning rate of a batch of --lr-base-size."""
     lr_base_size: int = 256
@@ -233,7 +233,7 @@ class OptimOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class JobOptions:
     """Where and how it runs."""
 
     output: Path | None = None
@@ -290,12 +290,12 @@ class TrainConfig:
     augment: tyro.conf.OmitArgPrefixes[AugmentOptions] = AugmentOptions()
     loss: tyro.conf.OmitArgPrefixes[LossOptions] = LossOptions()
     optim: tyro.conf.OmitArgPrefixes[OptimOptions] = OptimOptions()
-    run: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions()
+    job: tyro.conf.OmitArgPrefixes[JobOptions] = JobOptions()
 
 
-GROUPS = ("data", "network", "augment", "loss", "optim", "run")
+GROUPS = ("data", "network", "augment", "loss", "optim", "job")
 
-FREE_TO_CHANGE = {field.name for field in dataclasses.fields(RunOptions)} - {"seed", "eval_metric"} | {
+FREE_TO_CHANGE = {field.name for field in dataclasses.fields(JobOptions)} - {"seed", "eval_metric"} | {
     "data_dir",
     "validation_batch_size",
     "workers",

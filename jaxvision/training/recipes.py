@@ -109,7 +109,7 @@ def efficientnet_b0_in1k() -> TrainConfig:
 
 @_recipe
 def resnet101_in1k() -> TrainConfig:
-    """ResNet-101 on ImageNet-1k from scratch, "ResNet strikes back" A2 (Wightman et al. 2021, arXiv:2110.00476): 81.3 %.
+    """ResNet-101 on ImageNet-1k, "ResNet strikes back" A2 (Wightman et al. 2021, arXiv:2110.00476): 81.3 %.
 
     LAMB, batch 2048, 300 epochs, binary cross-entropy, mixup 0.1 and CutMix 1, RandAugment of level 7, test crop 0.95.
     """

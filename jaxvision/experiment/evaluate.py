@@ -1,0 +1,215 @@
+"""Evaluating what was trained: one run or the mean of several, on any split, with or without test-time augmentation."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvision.data.dataset import ImageDataset
+from jaxvision.data.loader import EvalLoader
+from jaxvision.evaluation.metrics import Result
+from jaxvision.experiment import assess
+from jaxvision.experiment.network import build_network, prepare_images, preprocess_of
+from jaxvision.experiment.splits import choose_task, named_splits, open_data, selection
+from jaxvision.functional import to_functional
+from jaxvision.paths import nest, suggestion
+from jaxvision.registry import model_info
+from jaxvision.training.checkpoint import Checkpointer, read_arrays
+from jaxvision.training.config import ConfigError, DataOptions, LossOptions, NetworkOptions, TrainConfig, read_config
+from jaxvision.training.loop import Predictions
+from jaxvision.training.losses import Task
+from jaxvision.training.parallel import make_driver
+
+Tta = Literal["none", "hflip", "flips"]
+_VIEWS: dict[str, tuple[tuple[int, ...], ...]] = {
+    "none": ((),),
+    "hflip": ((), (2,)),
+    "flips": ((), (2,), (1,), (1, 2)),
+}
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The numbers, and where the report is."""
+
+    result: Result
+    report: Path
+    count: int
+
+
+def evaluate(
+    sources: Sequence[str],
+    data: DataOptions,
+    *,
+    split: str | None = None,
+    checkpoint: str = "best",
+    tta: Tta = "none",
+    output: Path,
+    batch_size: int = 64,
+    workers: int = 2,
+    threshold: str | None = None,
+    driver: str = "jit",
+    say: Callable[[str], None] = print,
+) -> Evaluated:
+    """Evaluates trained runs, or published networks, and writes the report.
+
+    Args:
+        sources: folders of runs, or names of models with published weights. Of several, probabilities are averaged.
+        data: other data than the first run's; its ``data`` may be empty.
+        split: ``"train"``, ``"val"``, ``"test"`` or another name that the data have. Default: test, else val, else all.
+        checkpoint: of runs: ``"best"``, ``"last"`` or a step.
+        tta: also look at mirrored pictures, and average: ``"hflip"`` left to right, ``"flips"`` all four ways.
+        output: folder of the report.
+        batch_size: examples in a batch.
+        workers: threads that read pictures.
+        threshold: criterion of the threshold for two classes, chosen on the validation data of the first run.
+        driver: see `jaxvision.training.parallel.make_driver`.
+        say: takes lines of text for whoever watches.
+
+    Raises:
+        ConfigError: a source is neither a run nor a model, or the sources or data do not fit together.
+        CheckpointError: a run has no such checkpoint.
+    """
+    runs = [_settings(source) for source in sources]
+    options = data if data.data else runs[0].data
+    if not options.data:
+        raise ConfigError("a published model has no data of its own: name them by --data")
+    dataset, name = _split(options, runs[0].loss.task, split)
+    say(f"{name}: {len(dataset)} pictures of {options.data}")
+    devices = make_driver(driver)
+
+    def assessed(examples: ImageDataset) -> assess.Assessed:
+        parts = []
+        for source, run in zip(sources, runs, strict=True):
+            task = choose_task(_without_weights(run.loss), run.network, examples)
+            loader = EvalLoader(
+                examples,
+                preprocess_of(run.network),
+                batch_size,
+                workers=workers,
+                process_index=jax.process_index(),
+                process_count=jax.process_count(),
+            )
+            predictions = _predict(source, run, task, loader, checkpoint, tta, devices)
+            parts.append(assess.assess(task, examples, predictions, loader.bad_files))
+        return assess.average(parts)
+
+    chosen = None
+    if threshold is not None:
+        validation = open_data(options, runs[0].loss.task).val
+        if validation is None:
+            raise ConfigError("--threshold is chosen on validation data, and there are none")
+        chosen = assess.pick_threshold(threshold, assessed(validation))
+    notes = [f"Split: {name}."]
+    if len(sources) > 1:
+        notes.append(f"Probabilities are the mean of {len(sources)} networks.")
+    if tta != "none":
+        notes.append(f"Each picture was seen in {len(_VIEWS[tta])} mirrored versions, and the outputs averaged.")
+    report, result = assess.report(
+        output,
+        assessed(dataset),
+        title=f"{' + '.join(Path(source).name for source in sources)} on {Path(options.data).name}",
+        settings={"sources": list(sources), "data": options.data, "split": name, "checkpoint": checkpoint, "tta": tta},
+        threshold=chosen,
+        notes=notes,
+    )
+    return Evaluated(result, report, len(dataset))
+
+
+def _settings(source: str) -> TrainConfig:
+    """The settings of a run, or of a published model as if it were one."""
+    folder = Path(source)
+    if (folder / "args.yaml").exists():
+        return read_config(folder / "args.yaml", TrainConfig())
+    if folder.exists():
+        raise ConfigError(f"{source!r} is not the folder of a run: it has no args.yaml")
+    try:
+        model_info(source)
+    except ValueError as error:
+        raise ConfigError(f"{source!r} is neither the folder of a run nor a model: {error}") from None
+    return TrainConfig(network=NetworkOptions(model=source, pretrained=True))
+
+
+def _split(options: DataOptions, task: str, name: str | None) -> tuple[ImageDataset, str]:
+    """The examples to evaluate: a split of the data, or of their division as the run made it."""
+    splits = open_data(options, task)
+    parts = {"test": splits.test, "val": splits.val, "train": splits.train}
+    named = named_splits(options, task)
+    if name is None:
+        name = next((part for part in ("test", "val") if parts[part] is not None), "train")
+    dataset = parts.get(name)
+    dataset = named.get(name) if dataset is None else dataset
+    if dataset is None:
+        known = {**{part: None for part, value in parts.items() if value is not None}, **named}
+        raise ConfigError(f"there is no split {name!r}{suggestion(name, known)}; there are {', '.join(known)}")
+    return dataset, name
+
+
+def _without_weights(loss: LossOptions) -> LossOptions:
+    """The task without what concerns training alone: a split need not have all the classes to balance."""
+    return LossOptions(task=loss.task)
+
+
+def _predict(
+    source: str, run: TrainConfig, task: Task, loader: EvalLoader, checkpoint: str, tta: Tta, driver: Any
+) -> Predictions:
+    trained = (Path(source) / "args.yaml").exists()
+    network = build_network(run.network, task, run.job.seed, weights=not trained)
+    apply, variables = to_functional(network.model)
+    if trained:
+        variables = _checkpoint(Path(source), checkpoint, run, task)
+    prepare = prepare_images(task, network.preprocess, run.network.dtype)
+    views = _VIEWS[tta]
+
+    def step(variables: Any, batch: Any, axis_name: Any = None) -> dict[str, Any]:
+        images, _ = prepare(batch, None)
+        logits = [apply(variables, jnp.flip(images, view) if view else images)[0] for view in views]
+        mean = sum(view.astype(jnp.float32) for view in logits) / len(logits)
+        return {"logits": mean, "index": batch["index"], "weight": batch["weight"]}
+
+    compute, placed = driver.compile_eval(step), driver.place_state(variables)
+    index, logits = [], []
+    for batch in loader:
+        outputs = driver.to_host(compute(placed, driver.place_batch(batch)))
+        seen = outputs["weight"] > 0
+        index.append(outputs["index"][seen])
+        logits.append(outputs["logits"][seen])
+    if not sum(map(len, index)):
+        raise ConfigError("there is no readable picture to evaluate")
+    return Predictions(np.concatenate(index), np.concatenate(logits), {})
+
+
+def _checkpoint(folder: Path, which: str, run: TrainConfig, task: Task) -> dict[str, Any]:
+    """The variables of one of a run's checkpoints."""
+    metric, mode = selection(run, task)
+    checkpoints = Checkpointer(folder / "checkpoints", metric=metric, mode=mode)
+    steps = checkpoints.steps()
+    if not steps:
+        raise ConfigError(f"{str(folder)!r} has no checkpoint")
+    if which == "last":
+        step = steps[-1]
+    elif which == "best":
+        best = checkpoints.best_step()
+        step = steps[-1] if best is None else best
+    elif which.isdecimal() and int(which) in steps:
+        step = int(which)
+    else:
+        known = ", ".join(map(str, steps))
+        raise ConfigError(f"{str(folder)!r} has no checkpoint {which!r}: there are best, last, {known}")
+    arrays = read_arrays(checkpoints.directory, ("params.**", "frozen.**", "batch_stats.**", "ema.**"), step)
+    averaged = run.optim.model_ema
+    found: dict[str, dict[str, Any]] = {"params": {}, "batch_stats": {}}
+    for name, value in arrays.items():
+        collection, _, path = name.partition(".")
+        if collection == "frozen" or (collection == "params" and not averaged):
+            found["params"][path] = value
+        elif collection == "batch_stats" and not averaged:
+            found["batch_stats"][path] = value
+        elif collection == "ema" and averaged:
+            part, _, inner = path.partition(".")
+            found[part][inner] = value
+    return {collection: nest(values) for collection, values in found.items()}
