@@ -1,4 +1,4 @@
-"""Fine-tunes a pretrained network: `python scripts/finetune.py photos/ --model resnet50`. The same as `jaxvision finetune`."""
+"""Fine-tunes a network: `python scripts/finetune.py photos/ --model resnet50`. The same as `jaxvision finetune`."""
 
 import sys
 

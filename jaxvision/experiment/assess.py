@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -60,8 +61,9 @@ class Assessed:
 
 def assess(task: Task, dataset: ImageDataset, predictions: Predictions, bad_files: Mapping[str, str]) -> Assessed:
     """Probabilities out of a pass's logits."""
-    variance = np.asarray(task.variance(predictions.logits)) if isinstance(task, Heteroscedastic) else None
-    probabilities = np.asarray(task.probabilities(predictions.logits), np.float64)
+    logits = jnp.asarray(predictions.logits)
+    variance = np.asarray(task.variance(logits)) if isinstance(task, Heteroscedastic) else None
+    probabilities = np.asarray(task.probabilities(logits), np.float64)
     if task.name in ("multiclass", "binary"):
         probabilities /= probabilities.sum(axis=1, keepdims=True)
     return Assessed(dataset, predictions.index, probabilities, variance, dict(bad_files))
@@ -77,7 +79,7 @@ def average(parts: Sequence[Assessed]) -> Assessed:
     if first.variance is None:
         return Assessed(first.dataset, first.index, mean, None, first.bad_files)
     # The law of total variance: what the members say of the noise, and how much their means differ.
-    within = np.mean([part.variance for part in parts], axis=0)
+    within = np.mean([part.variance for part in parts if part.variance is not None], axis=0)
     variance = within + np.var([part.probabilities for part in parts], axis=0)
     return Assessed(first.dataset, first.index, mean, variance, first.bad_files)
 

@@ -14,9 +14,9 @@ from jaxvision.data.loader import EvalLoader
 from jaxvision.evaluation.metrics import Result
 from jaxvision.experiment import assess
 from jaxvision.experiment.network import build_network, prepare_images, preprocess_of
-from jaxvision.experiment.splits import choose_task, named_splits, open_data, selection
+from jaxvision.experiment.splits import choose_task, open_data, open_split, selection
 from jaxvision.functional import to_functional
-from jaxvision.paths import nest, suggestion
+from jaxvision.paths import nest
 from jaxvision.registry import model_info
 from jaxvision.training.checkpoint import Checkpointer, read_arrays
 from jaxvision.training.config import ConfigError, DataOptions, LossOptions, NetworkOptions, TrainConfig, read_config
@@ -138,15 +138,10 @@ def _split(options: DataOptions, task: str, name: str | None) -> tuple[ImageData
     """The examples to evaluate: a split of the data, or of their division as the run made it."""
     splits = open_data(options, task)
     parts = {"test": splits.test, "val": splits.val, "train": splits.train}
-    named = named_splits(options, task)
     if name is None:
         name = next((part for part in ("test", "val") if parts[part] is not None), "train")
-    dataset = parts.get(name)
-    dataset = named.get(name) if dataset is None else dataset
-    if dataset is None:
-        known = {**{part: None for part, value in parts.items() if value is not None}, **named}
-        raise ConfigError(f"there is no split {name!r}{suggestion(name, known)}; there are {', '.join(known)}")
-    return dataset, name
+    dataset = parts.get({"validation": "val"}.get(name, name))
+    return open_split(options, name, task) if dataset is None else dataset, name
 
 
 def _without_weights(loss: LossOptions) -> LossOptions:

@@ -22,8 +22,8 @@ def compare_imbalance(config: TrainConfig, say: Callable[[str], None] = print) -
     """Trains once with each remedy, all else equal, and compares.
 
     Args:
-        config: the settings; those of the remedies are set one after the other. Each run has a folder in its output, and
-            ``comparison.csv`` is beside them.
+        config: the settings; those of the remedies are set one after the other. Each run has a folder in its output,
+            and ``comparison.csv`` is beside them.
         say: takes lines of text for whoever watches.
 
     Raises:

@@ -1,7 +1,7 @@
 """A network as the settings describe it: architecture, weights, head, preprocessing, and what of it is trained."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from jaxvision.data.augment import TrainTransform
 from jaxvision.data.mix import Mix, normalize
 from jaxvision.data.transforms import Preprocess
 from jaxvision.models.head import MlpHead, replace_head
+from jaxvision.models.image_model import ImageModel
 from jaxvision.registry import create_model, model_info
 from jaxvision.training.config import AugmentOptions, ConfigError, NetworkOptions
 from jaxvision.training.freeze import split_params
@@ -28,7 +29,7 @@ class Network:
         classifiers: paths of what gives the logits.
     """
 
-    model: nnx.Module
+    model: ImageModel
     preprocess: Preprocess
     classifiers: tuple[str, ...]
 
@@ -51,15 +52,18 @@ def build_network(options: NetworkOptions, task: Task, seed: int, weights: bool 
     rates = {"drop_rate": options.drop, "drop_path_rate": options.drop_path}
     changes: dict[str, Any] = {name: rate for name, rate in rates.items() if rate}
     changes |= {name: _parsed(value) for name, value in options.model_options.items()}
-    model = create_model(
-        options.model,
-        pretrained=(options.initial_checkpoint or options.pretrained) if weights else False,
-        num_classes=task.num_outputs,
-        in_chans=options.in_chans,
-        img_size=_size(options),
-        dtype=options.dtype if options.dtype != "float32" else None,
-        seed=seed,
-        **changes,
+    model = cast(
+        ImageModel,
+        create_model(
+            options.model,
+            pretrained=(options.initial_checkpoint or options.pretrained) if weights else False,
+            num_classes=task.num_outputs,
+            in_chans=options.in_chans,
+            img_size=_size(options),
+            dtype=options.dtype if options.dtype != "float32" else None,
+            seed=seed,
+            **changes,
+        ),
     )
     if options.head == "mlp":
         head = MlpHead(

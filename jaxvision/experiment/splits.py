@@ -7,13 +7,10 @@ import numpy as np
 
 from jaxvision.data.dataset import ImageDataset, class_counts, label_kind
 from jaxvision.data.sampling import balanced_class_weights
-from jaxvision.data.sources import SourceOptions, open_splits
-from jaxvision.data.sources.options import ALL, canonical_split
+from jaxvision.data.sources import ALL, SourceOptions, open_dataset, open_splits
 from jaxvision.data.splits import split
-from jaxvision.paths import suggestion
 from jaxvision.training.config import ConfigError, DataOptions, LossOptions, NetworkOptions, TrainConfig
-from jaxvision.training.losses import Task, make_task
-from jaxvision.training.losses import balanced_class_weights as positive_weights
+from jaxvision.training.losses import Task, make_task, positive_weights
 
 
 @dataclass(frozen=True)
@@ -47,17 +44,11 @@ def open_data(options: DataOptions, task: str = "auto") -> Splits:
     """
     if not options.data:
         raise ConfigError("name the data: a folder with one folder a class, a .csv, .npz, tfds:NAME, or digits")
-    found = named_splits(options, task)
+    source = _source(options, task)
+    found = open_splits(options.data, source)
 
     def named(given: str | None, name: str) -> ImageDataset | None:
-        if given is None:
-            return found.get(name)
-        key = given if given in found else canonical_split(given)
-        if key not in found:
-            raise ConfigError(
-                f"{options.data!r} has no split {given!r}{suggestion(given, found)}; it has {', '.join(found)}"
-            )
-        return found[key]
+        return found.get(name) if given is None else open_dataset(options.data, split=given, options=source)
 
     train = named(options.train_split, "train")
     train = found.get(ALL) if train is None else train
@@ -70,22 +61,29 @@ def open_data(options: DataOptions, task: str = "auto") -> Splits:
     if test is None and options.test_fraction:
         fractions["test"] = options.test_fraction
     if fractions:
-        parts = split(train, {"train": 1 - sum(fractions.values()), **fractions}, seed=options.split_seed)
+        parts = split(train, fractions, seed=options.split_seed)
         train, val, test = parts["train"], parts.get("val", val), parts.get("test", test)
     return Splits(train, val, test)
 
 
-def named_splits(options: DataOptions, task: str = "auto") -> dict[str, ImageDataset]:
-    """Every split that the data have, by name."""
+def open_split(options: DataOptions, name: str, task: str = "auto") -> ImageDataset:
+    """A split that the data have by a name of their own.
+
+    Raises:
+        DatasetError: there is no such split.
+    """
+    return open_dataset(options.data, split=name, options=_source(options, task))
+
+
+def _source(options: DataOptions, task: str) -> SourceOptions:
     kind = {"regression": "regression", "heteroscedastic": "regression", "multilabel": "multilabel"}.get(task)
-    source = SourceOptions(
+    return SourceOptions(
         data_dir=options.data_dir,
         file_column=options.file_column,
         label_column=options.label_column,
         group_by=options.group_by,
         kind=kind,  # type: ignore[arg-type]
     )
-    return dict(open_splits(options.data, source))
 
 
 def choose_task(loss: LossOptions, network: NetworkOptions, dataset: ImageDataset) -> Task:
@@ -116,8 +114,8 @@ def choose_task(loss: LossOptions, network: NetworkOptions, dataset: ImageDatase
         )
     weights: np.ndarray | tuple[float, ...] | None = None
     if loss.class_weights == "balanced":
-        balance = positive_weights if kind == "multilabel" else balanced_class_weights
-        weights = balance(dataset.labels, classes)
+        multilabel = kind == "multilabel"
+        weights = positive_weights(dataset.labels) if multilabel else balanced_class_weights(dataset.labels, classes)
     elif loss.class_weights is not None:
         weights = loss.class_weights
     try:

@@ -30,6 +30,7 @@ from jaxvision.experiment.network import (
 )
 from jaxvision.experiment.splits import Splits, choose_task, open_data, selection
 from jaxvision.functional import to_functional
+from jaxvision.models.image_model import ImageModel
 from jaxvision.nn.norm import set_axis_name
 from jaxvision.paths import flatten
 from jaxvision.training.checkpoint import Checkpointer
@@ -403,7 +404,7 @@ class _Run:
 class _Backbone(nnx.Module):
     """A model up to what its classifier sees."""
 
-    def __init__(self, model: nnx.Module):
+    def __init__(self, model: ImageModel):
         self.model = model
 
     def __call__(self, images: jax.Array, train: bool = False, rngs: Any = None) -> jax.Array:
