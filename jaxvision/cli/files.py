@@ -3,19 +3,8 @@
 import glob
 import os
 from collections.abc import Iterable
-from functools import cache
 
-from PIL import Image
-
-# Pillow recognises these by their first bytes, but cannot decode them by itself.
-_ONLY_RECOGNISED = {"BUFR", "GRIB", "HDF5", "MPEG"}
-
-
-@cache
-def picture_suffixes() -> frozenset[str]:
-    """The lower-case suffixes of the formats that Pillow reads, such as ``".jpg"``."""
-    known = Image.registered_extensions()
-    return frozenset(suffix for suffix, name in known.items() if name in Image.OPEN and name not in _ONLY_RECOGNISED)
+from jaxvision.data.images import picture_suffixes
 
 
 def find_pictures(words: Iterable[str]) -> tuple[list[str], dict[str, str]]:

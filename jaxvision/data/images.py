@@ -2,6 +2,7 @@
 
 import io
 import os
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -9,11 +10,20 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 ImageSource = str | os.PathLike[str] | Image.Image
 
+# Pillow recognises these by their first bytes, but cannot decode them by itself.
+_ONLY_RECOGNISED = {"BUFR", "GRIB", "HDF5", "MPEG"}
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")  # Pillow gives 16-bit PGM files the mode "I"
 
 
 class ImageError(OSError):
     """A picture that cannot be read or used; the message names it and says why."""
+
+
+@cache
+def picture_suffixes() -> frozenset[str]:
+    """The lower-case suffixes of the formats that Pillow reads, such as ``".jpg"``."""
+    known = Image.registered_extensions()
+    return frozenset(suffix for suffix, name in known.items() if name in Image.OPEN and name not in _ONLY_RECOGNISED)
 
 
 def source_name(source: ImageSource | bytes) -> str:

@@ -3,7 +3,8 @@ import os
 
 import pytest
 
-from jaxvision.cli.files import find_pictures, picture_suffixes
+from jaxvision.cli.files import find_pictures
+from jaxvision.data.images import picture_suffixes
 
 
 @pytest.fixture
