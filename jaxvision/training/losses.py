@@ -274,7 +274,8 @@ def make_task(
         name: ``"multiclass"``, ``"binary"``, ``"multilabel"``, ``"regression"`` or ``"heteroscedastic"``.
         num_classes: classes (2 for binary), labels of an example, or numbers to predict.
         smoothing: label smoothing, at least 0 and below 1.
-        class_weights: one weight a class; see `balanced_class_weights`.
+        class_weights: one weight a class; see `jaxvision.data.sampling.balanced_class_weights` and, for multilabel
+            tasks, `positive_weights`.
         focal_gamma: 0 for cross-entropy; 2 in Lin et al. 2017.
         focal_alpha: between 0 and 1; for binary and multilabel tasks.
         bce: for multiclass tasks.
@@ -328,18 +329,17 @@ def infer_task(labels: np.ndarray, num_classes: int) -> str:
     return "regression"
 
 
-def balanced_class_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Weights that make up for how often each class occurs; float32 (num_classes,).
+def positive_weights(labels: np.ndarray) -> np.ndarray:
+    """Class weights of a multilabel task that balance each label's presence and absence; float32 (k,).
 
-    For classes ``n / (num_classes * count)`` (King and Zeng 2001; scikit-learn's ``"balanced"``); for multi-hot rows
-    the ratio of negatives to positives of each label.
+    Args:
+        labels: rows of 0 and 1, (n, k).
 
     Raises:
-        ValueError: a class does not occur; its index is named.
+        ValueError: a label never occurs; its index is named.
     """
-    counts = np.bincount(labels, minlength=num_classes) if labels.ndim == 1 else labels.sum(0)
-    empty = np.flatnonzero(counts == 0)
-    if empty.size:
-        raise ValueError(f"no weight can balance classes that have no example: {', '.join(map(str, empty))}")
-    weights = len(labels) / (num_classes * counts) if labels.ndim == 1 else (len(labels) - counts) / counts
-    return np.asarray(weights, np.float32)
+    present = labels.sum(0)
+    missing = np.flatnonzero(present == 0)
+    if missing.size:
+        raise ValueError(f"no weight can balance labels that never occur: {', '.join(map(str, missing))}")
+    return np.asarray((len(labels) - present) / present, np.float32)
