@@ -14,8 +14,6 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxvision.data.dataset import DatasetError, ImageDataset, Subset, label_kind
-from jaxvision.data.sources.naming import listing
-from jaxvision.data.sources.options import ALL
 
 _BINS = 10  # numbers are stratified by their deciles
 
@@ -62,56 +60,6 @@ def split(
         )
     part = _assign(unit, *_strata(dataset, stratify), shares, np.random.default_rng(seed))[unit]
     return {name: Subset(dataset, np.flatnonzero(part == number)) for number, name in enumerate(parts)}
-
-
-def train_val_test(
-    named: Mapping[str, ImageDataset],
-    *,
-    val: float = 0.1,
-    test: float = 0.1,
-    stratify: bool = True,
-    seed: int = 0,
-) -> dict[str, ImageDataset]:
-    """The splits that a source offers (`open_splits`), completed by dividing what it does not.
-
-    A source with a train split only, or one that is not divided, is divided in three; where a part of train is all
-    that is missing for validation, it is taken from train. Named splits are left as they are.
-
-    Args:
-        named: the splits of a source by name.
-        val: share of the data to divide for validation; 0 for none.
-        test: likewise for testing; a source with a validation split of its own gets no other.
-        stratify: as for `split`.
-        seed: as for `split`.
-
-    Raises:
-        DatasetError: there is nothing to train on, a group is in two splits, or as for `split`.
-    """
-    whole = named.get("train", named.get(ALL))
-    if whole is None:
-        raise DatasetError(f"there is no split to train on: expected train, got {listing(named)}")
-    given = {name: dataset for name, dataset in named.items() if name not in ("train", ALL)}
-    wanted = {} if "val" in given else {"val": val}
-    if not given:
-        wanted["test"] = test
-    fractions = {name: share for name, share in wanted.items() if share != 0}
-    parts: dict[str, ImageDataset] = {"train": whole}
-    if fractions:
-        parts = dict(split(whole, fractions, stratify=stratify, seed=seed))
-    _check_groups({"train": whole, **given})
-    return {**parts, **given}
-
-
-def _check_groups(named: Mapping[str, ImageDataset]) -> None:
-    """Raises where a group is in more than one of the splits that a source came with."""
-    owner: dict[str, str] = {}
-    for name, dataset in named.items():
-        for group in () if dataset.groups is None else np.unique(dataset.groups).tolist():
-            if owner.setdefault(group, name) != name:
-                raise DatasetError(
-                    f"group {group!r} is in both {owner[group]} and {name}: what is learnt from the one is tested on "
-                    "the other; move all of a group into one split, or give undivided data to be split by group"
-                )
 
 
 def _strata(dataset: ImageDataset, stratify: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -16,6 +16,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from jaxvision.data.dataset import DatasetError, ImageDataset, label_kind
 from jaxvision.data.sources.naming import listing
 from jaxvision.data.sources.options import ALL, SourceOptions, canonical_split
@@ -39,12 +41,13 @@ def open_splits(name: str | os.PathLike[str], options: SourceOptions = _DEFAULTS
         own names; or only `ALL`, if it is not divided. Pictures are not read yet.
 
     Raises:
-        DatasetError: there is no such source, or its data cannot be used; the message says what to do.
+        DatasetError: there is no such source, its data cannot be used, or its splits divide a group; the message
+            says what to do.
     """
     name = os.fspath(name)
     path = Path(name).expanduser()
     splits: Mapping[str, ImageDataset]
-    if name.startswith("tfds:") or (path / "dataset_info.json").is_file():
+    if _is_tfds(name):
         from jaxvision.data.sources import tfds
 
         splits = tfds.open_splits(name.removeprefix("tfds:"), options)
@@ -56,8 +59,8 @@ def open_splits(name: str | os.PathLike[str], options: SourceOptions = _DEFAULTS
         splits = folder.open_splits(path, options)
     elif not path.exists():
         raise DatasetError(
-            f"no such folder or file: {name!r}{suggestion(name, (*BUILTIN, *_beside(path)))}; expected a folder of "
-            f"pictures, a .csv or .npz file, tfds:NAME, or one of {', '.join(BUILTIN)}"
+            f"no such folder or file: {name!r}; expected a folder of pictures, a .csv or .npz file, tfds:NAME, or one "
+            f"of {', '.join(BUILTIN)}{suggestion(name, (*BUILTIN, *_beside(path)))}"
         )
     elif path.suffix.lower() in (".csv", ".tsv"):
         from jaxvision.data.sources import table
@@ -69,7 +72,9 @@ def open_splits(name: str | os.PathLike[str], options: SourceOptions = _DEFAULTS
         splits = arrays.npz(path, options)
     else:
         raise DatasetError(f"{name!r} is a file, expected a folder of pictures, or a file that ends in .csv or .npz")
-    return {split: _agreed(name, dataset, options) for split, dataset in splits.items()}
+    splits = {split: _agreed(name, dataset, options) for split, dataset in splits.items()}
+    _check_groups(name, splits)
+    return splits
 
 
 def open_dataset(
@@ -87,7 +92,7 @@ def open_dataset(
         DatasetError: as `open_splits`; also if there is no such split, or if one is needed.
     """
     name = os.fspath(name)
-    if split is not None and (name.startswith("tfds:") or Path(name, "dataset_info.json").is_file()):
+    if split is not None and _is_tfds(name):
         from jaxvision.data.sources import tfds
 
         return _agreed(name, tfds.open_split(name.removeprefix("tfds:"), split, options), options)
@@ -99,7 +104,7 @@ def open_dataset(
     wanted = split if split in splits else canonical_split(split) or split
     if wanted not in splits:
         there = f"it is divided into {listing(splits)}" if set(splits) != {ALL} else "it is not divided"
-        raise DatasetError(f"{name!r} has no split {split!r}{suggestion(split, splits)}; {there}")
+        raise DatasetError(f"{name!r} has no split {split!r}; {there}{suggestion(split, splits)}")
     return splits[wanted]
 
 
@@ -112,6 +117,10 @@ def named_splits(name: str | os.PathLike[str], options: SourceOptions = _DEFAULT
     return tuple(open_splits(name, options))
 
 
+def _is_tfds(name: str) -> bool:
+    return name.startswith("tfds:") or (Path(name).expanduser() / "dataset_info.json").is_file()
+
+
 def _builtin(name: str, options: SourceOptions) -> Mapping[str, ImageDataset]:
     from jaxvision.data.sources import arrays
 
@@ -120,6 +129,19 @@ def _builtin(name: str, options: SourceOptions) -> Mapping[str, ImageDataset]:
     if name == "fashion_mnist":
         return arrays.fashion_mnist(options.data_dir)
     return {ALL: arrays.digits() if name == "digits" else arrays.mnist5k()}
+
+
+def _check_groups(name: str, splits: Mapping[str, ImageDataset]) -> None:
+    """Raises where a source's own splits divide a group."""
+    owner: dict[str, str] = {}
+    for split, dataset in splits.items():
+        for group in () if dataset.groups is None else np.unique(dataset.groups).tolist():
+            if owner.setdefault(group, split) != split:
+                raise DatasetError(
+                    f"group {group!r} is in both {owner[group]} and {split} of {name!r}: what is learnt from the one "
+                    "would be tested on the other; move each group into one split, or give undivided data, to be split "
+                    "by group"
+                )
 
 
 def _agreed(name: str, dataset: ImageDataset, options: SourceOptions) -> ImageDataset:
@@ -137,6 +159,6 @@ def _agreed(name: str, dataset: ImageDataset, options: SourceOptions) -> ImageDa
 def _beside(path: Path) -> list[str]:
     """What could have been meant by a path that does not exist."""
     try:
-        return [str(path.with_name(entry)) for entry in os.listdir(path.parent)] if path.name else []
+        return [str(path.with_name(entry)) for entry in os.listdir(path.parent) if not entry.startswith(".")]
     except OSError:
         return []

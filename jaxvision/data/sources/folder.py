@@ -132,7 +132,7 @@ def _check_same(folders: dict[str, str], found: dict[str, dict[str, _Class]]) ->
         if new:
             raise DatasetError(
                 f"{folders[split]!r} has classes that {folders['train']!r} has not: "
-                f"{listing(new)}{suggestion(new[0], missing)}; rename the folder, or add pictures to train on"
+                f"{listing(new)}; rename the folder, or add pictures to train on{suggestion(new[0], missing)}"
             )
         if missing:
             raise DatasetError(

@@ -40,10 +40,8 @@ def groups_from_names(names: Sequence[str], pattern: str, columns: Iterable[str]
         raise DatasetError(f"cannot group by {pattern!r}, it is not a regular expression: {error}") from None
     if expression.groups != 1:
         columns = list(columns)
-        there = f"no column {pattern!r}{suggestion(pattern, columns)}; there are {listing(columns)}" if columns else ""
-        raise DatasetError(
-            f"cannot group by {pattern!r}: {there + ', and it is not' if there else 'expected'} {example}"
-        )
+        there = f"neither a column ({listing(columns, 8)}) nor" if columns else "not"
+        raise DatasetError(f"cannot group by {pattern!r}: it is {there} {example}{suggestion(pattern, columns)}")
     found = [expression.search(name) for name in names]
     missing = [name for name, match in zip(names, found, strict=True) if match is None or not match[1]]
     if missing:

@@ -71,8 +71,8 @@ class _Table:
         """The cells of a column; ``option`` is what chooses another one."""
         if name not in self.columns:
             raise DatasetError(
-                f"{str(self.file)!r} has no column {name!r}{suggestion(name, self.columns)}; it has "
-                f"{listing(self.columns, 12)}: name the right one with {option}"
+                f"{str(self.file)!r} has no column {name!r}, it has {listing(self.columns, 12)}: name the right one "
+                f"with {option}{suggestion(name, self.columns)}"
             )
         position = self.columns.index(name)
         cells = [row[position] for row in self.rows]
@@ -162,7 +162,7 @@ def _labels(table: _Table, options: SourceOptions) -> tuple[np.ndarray, tuple[st
         for part in parts:
             if part not in number:
                 problem = f"the class {part!r}, which is not among the {len(class_names)} expected"
-                raise table.error(row, problem + suggestion(part, class_names), "correct it, or the class names")
+                raise table.error(row, problem, "correct it, or the class names" + suggestion(part, class_names))
             labels[row] = number[part]
             if hot is not None:
                 hot[row, number[part]] = 1

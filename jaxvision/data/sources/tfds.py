@@ -58,8 +58,8 @@ def open_split(spec: str, split: str, options: SourceOptions) -> ImageDataset:
     except (ValueError, KeyError, AssertionError) as error:
         reason = str(error).splitlines()[0] if str(error) else "unknown"
         raise DatasetError(
-            f"{spec!r} has no split {split!r}{suggestion(split, builder.info.splits)}; it is divided into "
-            f"{listing(builder.info.splits)}, and slices are written as 'train[:90%]' ({reason})"
+            f"{spec!r} has no split {split!r} ({reason}); it is divided into {listing(builder.info.splits)}, and slices "
+            f"are written as 'train[:90%]'{suggestion(split, builder.info.splits)}"
         ) from None
     if not count:
         raise DatasetError(f"the split {split!r} of {spec!r} has no example")
@@ -204,8 +204,12 @@ def _builder(spec: str, data_dir: Path | None) -> Any:
             builder = tfds.builder(spec, data_dir=None if data_dir is None else Path(data_dir).expanduser())
     except tfds.core.registered.DatasetNotFoundError:
         prepared = [] if data_dir is None or not data_dir.is_dir() else os.listdir(data_dir)
+        name = re.split("[/:]", spec)[0]
+        if name in prepared:
+            found = listing(sorted(os.listdir(Path(data_dir or "", name))))
+            raise DatasetError(f"{spec!r} is not prepared in {str(data_dir)!r}: of {name!r} there is {found}") from None
         where = f" in {str(data_dir)!r}" if data_dir is not None else "; a prepared one is found in its data_dir"
-        near = suggestion(re.split("[/:]", spec)[0], (*prepared, *tfds.list_builders()))
+        near = suggestion(name, (*prepared, *tfds.list_builders(with_community_datasets=False)))
         raise DatasetError(f"TFDS knows no data set {spec!r}{where}{near}") from None
     except (ValueError, AssertionError, OSError) as error:  # no such version or configuration, a damaged description
         raise DatasetError(f"TFDS cannot open {spec!r}: {error}") from None
@@ -230,7 +234,7 @@ def _choose_features(spec: str, info: Any, options: SourceOptions) -> Features:
     def choose(what: str, option: str, given: str | None, candidates: list[str]) -> str:
         if given is not None and given not in features:
             raise DatasetError(
-                f"{spec!r} has no feature {given!r}{suggestion(given, features)}; it has {listing(features, 12)}"
+                f"{spec!r} has no feature {given!r}, it has {listing(features, 12)}{suggestion(given, features)}"
             )
         if given is None and len(candidates) != 1:
             raise DatasetError(
