@@ -221,5 +221,5 @@ class Subset:
         """One picture, as the whole reads it."""
         return self.dataset.read(int(self.indices[index]))
 
-    def __reduce__(self) -> Any:
-        return type(self), (self.dataset, self.indices)
+    def __getstate__(self) -> dict[str, Any]:
+        return {"dataset": self.dataset, "indices": self.indices}  # and none of what is made from them

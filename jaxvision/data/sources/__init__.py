@@ -146,8 +146,8 @@ def _check_groups(name: str, splits: Mapping[str, ImageDataset]) -> None:
 
 def _agreed(name: str, dataset: ImageDataset, options: SourceOptions) -> ImageDataset:
     """The data set, if it is of the kind and has the classes that were asked for."""
-    kind = label_kind(dataset)
-    if options.kind not in (None, kind):
+    if options.kind is not None and options.kind != label_kind(dataset):
+        kind = label_kind(dataset)
         raise DatasetError(f"the labels of {name!r} are {kind}, not {options.kind}: ask for {kind}, or use other data")
     if options.class_names and dataset.class_names != options.class_names:
         raise DatasetError(

@@ -97,12 +97,15 @@ def npz(file: Path, options: SourceOptions) -> dict[str, ArrayDataset]:
         DatasetError: it cannot be read, or an array is missing or not what it should be.
     """
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        loaded = np.load(file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            raise DatasetError(f"{str(file)!r} is a single array: save several with np.savez")
+        with loaded as archive:
             arrays = {key: archive[key] for key in archive.files}
+    except DatasetError:
+        raise
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise DatasetError(f"cannot read {str(file)!r}: {error}") from None
-    except AttributeError:
-        raise DatasetError(f"{str(file)!r} is a single array: save several with np.savez") from None
     sorted_keys: dict[str, dict[str, np.ndarray]] = {}
     for key, array in arrays.items():
         split, what = _parse_key(key)

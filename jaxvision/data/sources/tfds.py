@@ -55,11 +55,10 @@ def open_split(spec: str, split: str, options: SourceOptions) -> ImageDataset:
     wanted = re.sub(r"[^\s+\[\]]+(?=\s*(\[|\+|$))", lambda word: _their_name(word[0], builder.info.splits), split)
     try:
         count = builder.info.splits[wanted].num_examples
-    except (ValueError, KeyError, AssertionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "unknown"
+    except (ValueError, KeyError, AssertionError):
         raise DatasetError(
-            f"{spec!r} has no split {split!r} ({reason}); it is divided into {listing(builder.info.splits)}, and slices "
-            f"are written as 'train[:90%]'{suggestion(split, builder.info.splits)}"
+            f"{spec!r} has no split {split!r}: it is divided into {listing(builder.info.splits)}, and slices are "
+            f"written as 'train[:90%]'{suggestion(split, builder.info.splits)}"
         ) from None
     if not count:
         raise DatasetError(f"the split {split!r} of {spec!r} has no example")
@@ -135,8 +134,8 @@ class TfdsDataset:
 
     @property
     def groups(self) -> np.ndarray | None:
-        """The values of the group feature."""
-        return self._annotations.groups
+        """The values of the group feature, or what a pattern finds in the names."""
+        return None if self.features.group is None else self._annotations.groups
 
     def __len__(self) -> int:
         return int(self._info.splits[self.split].num_examples)
