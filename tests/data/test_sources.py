@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxvision.data.dataset import DatasetError, ImageDataset, class_counts, fingerprint, label_kind
-from jaxvision.data.sources import BUILTIN, SourceOptions, named_splits, open_dataset, open_splits
+from jaxvision.data.sources import SourceOptions, named_splits, open_dataset, open_splits
 
 
 @pytest.fixture
@@ -120,14 +120,18 @@ def test_groups_by_file_name(put):
     refuses("group 'p2' is in both train and val", root, group_by=r"(p\d+)_")
 
 
-def test_a_closed_folder(put):
-    root = put("a/1.jpg", "b/1.jpg")
-    os.chmod(root / "a", 0)
-    try:
-        if not os.access(root / "a", os.R_OK):  # root may read everything
-            refuses("cannot open the folder .*: Permission denied", root)
-    finally:
-        os.chmod(root / "a", 0o700)
+@pytest.mark.parametrize("closed", ["", "a", "a/deep"])
+def test_a_closed_folder(put, monkeypatch, closed):
+    root = put("a/deep/1.jpg", "b/1.jpg")
+    scan = os.scandir
+
+    def refuse(folder):
+        if os.fspath(folder) == os.fspath(root / closed):
+            raise PermissionError(13, "Permission denied", os.fspath(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    refuses(f"cannot open the folder '{re.escape(str(root / closed))}': Permission denied", root)
 
 
 @pytest.mark.parametrize(
@@ -373,7 +377,3 @@ def test_sources_import_no_more_than_they_need(put):
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.stdout == "[]\n", result.stderr
-
-
-def test_builtin_names_are_those_listed():
-    assert BUILTIN == ("digits", "mnist5k", "fashion_mnist")
