@@ -136,8 +136,8 @@ def _readable(
             unreadable[f"{split}: {dataset.names[index]}"] = str(result)
             if len(unreadable) > max_unreadable:
                 raise DatasetError(
-                    f"{len(unreadable)} pictures cannot be read, at most {max_unreadable} may be left out, and nothing was "
-                    f"written: {'; '.join(unreadable.values()) if len(unreadable) < 4 else listing(unreadable)}"
+                    f"{len(unreadable)} pictures cannot be read, at most {max_unreadable} may be left out, and nothing "
+                    f"was written: {'; '.join(unreadable.values()) if len(unreadable) < 4 else listing(unreadable)}"
                 )
         else:
             indices.append(index)
