@@ -1,11 +1,10 @@
 """Dividing data into a part to train on, one to choose by (validation) and one to test.
 
 One greedy rule serves classes, several labels and numbers, with groups and without: units (groups, or single examples)
-in random order, the large ones first, each goes to the part whose label counts it brings closest to their share. It is
-the rule of Sechidis et al. (2011, "On the stratification of multi-label data") and of scikit-learn's
-StratifiedGroupKFold, with chi-square as the distance. scikit-learn's own splitters do not do: StratifiedGroupKFold
-makes equal parts only, GroupShuffleSplit does not stratify, and train_test_split refuses a class with one example and
-parts smaller than the number of classes.
+in random order, the large ones first, each goes to the part whose label counts it brings closest to their share, by
+chi-square. scikit-learn's StratifiedGroupKFold is greedy in the same way, after Sechidis et al. (2011, "On the
+stratification of multi-label data"), but makes equal parts only; its GroupShuffleSplit does not stratify, and its
+train_test_split refuses a class with one example and parts smaller than the number of classes.
 """
 
 from collections.abc import Mapping
