@@ -6,7 +6,7 @@ Feature capture, dropout injection, drop-connect, Grad-CAM and activation patchi
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, partial, wraps
 from typing import Any, TypeVar
 
 from flax import nnx
@@ -191,12 +191,12 @@ class _ViewRoot(nnx.Module):
     _pass: _Pass
 
 
-def _entry(name: str) -> Callable[..., Any]:
+def _entry(base: type[nnx.Module], name: str) -> Callable[..., Any]:
+    @wraps(getattr(base, name))  # with its signature, by which `to_functional` knows whether it takes train and rngs
     def enter(self: Any, *args: Any, **kwargs: Any) -> Any:
         with self._pass.entered():
             return getattr(super(self._view_class, self), name)(*args, **kwargs)
 
-    enter.__name__ = name
     return enter
 
 
@@ -207,12 +207,16 @@ def _named_like(base: type[nnx.Module]) -> dict[str, Any]:
 # One subclass per class, kept: Flax registers every subclass for good.
 @cache
 def _hooked_class(base: type[nnx.Module]) -> type[nnx.Module]:
-    return type(base.__name__, (_HookedCall, base), _named_like(base))
+    @wraps(base.__call__)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return _HookedCall.__call__(self, *args, **kwargs)
+
+    return type(base.__name__, (_HookedCall, base), {**_named_like(base), "__call__": call})
 
 
 @cache
 def _view_class(base: type[nnx.Module]) -> type[nnx.Module]:
-    entries = {name: _entry(name) for name in _ENTRIES if hasattr(base, name)}
+    entries = {name: _entry(base, name) for name in _ENTRIES if hasattr(base, name)}
     cls = type(base.__name__, (_ViewRoot, base), {**_named_like(base), **entries})
     cls._view_class = cls  # type: ignore[attr-defined]
     return cls

@@ -113,6 +113,18 @@ def test_hooking_after_jit_does_not_reach_the_compiled_model():
     np.testing.assert_array_equal(run(variables, X)[0], before)
 
 
+@pytest.mark.parametrize("pattern", ["bn1", ""])
+def test_to_functional_passes_train_and_dropout_through_a_view(pattern):
+    """It knows from the signature what a call takes, so a view must have the model's."""
+    model = jaxvision.create_model("resnet18", layers=(1,), channels=(8,), stem_width=8, num_classes=2, drop_rate=0.5)
+    view = intercept(model, {pattern: lambda site, call, *args, **kwargs: call(*args, **kwargs)})
+    apply, variables = to_functional(model)
+    apply_view, _ = to_functional(view)
+    for options in ({"train": True}, {"key": jax.random.key(2)}):
+        expected = apply(variables, X[:, :16, :16], **options)
+        jax.tree.map(np.testing.assert_array_equal, apply_view(variables, X[:, :16, :16], **options), expected)
+
+
 def test_no_match_raises_with_the_nearest():
     with pytest.raises(PatternError, match=r"did you mean 'blocks\.\*\.mlp"):
         intercept(vit(), {"blocks.*.mpl": silence})
