@@ -8,8 +8,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, Int32
 
-from jaxvision.paths import flatten
-
 Tree = dict[str, Any]
 
 
@@ -106,15 +104,18 @@ def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> Tree:
     Raises:
         ValueError: a leaf is in both, or is a leaf in one and a dict in the other.
     """
+    return _merged(first, second, ())
+
+
+def _merged(first: Mapping[str, Any], second: Mapping[str, Any], path: tuple[str, ...]) -> Tree:
     result = dict(first)
     for name, value in second.items():
         if name not in result:
             result[name] = value
         elif isinstance(value, Mapping) and isinstance(result[name], Mapping):
-            result[name] = merged(result[name], value)
+            result[name] = _merged(result[name], value, (*path, name))
         else:
-            clashing = sorted(flatten(first).keys() & flatten(second).keys()) or [name]
-            raise ValueError(f"both trained and frozen: {', '.join(clashing[:8])}")
+            raise ValueError(f"both trained and frozen: {'.'.join((*path, name))}")
     return result
 
 

@@ -122,7 +122,7 @@ def make_train_step(
         if penalty is not None:
             metrics["penalty"], more = jax.value_and_grad(penalty)(state.params)
             grads = jax.tree.map(jnp.add, grads, more)
-        metrics["grad_norm"] = optax.global_norm(grads)
+        metrics["grad_norm"] = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(metrics["grad_norm"])
         metrics["finite"] = finite.astype(jnp.float32)
 
