@@ -4,7 +4,7 @@ import re
 from html import escape
 
 _VOID = {"img", "meta", "br", "hr", "col", "link"}
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")
 
 
 class Markup(str):
@@ -13,11 +13,17 @@ class Markup(str):
     __slots__ = ()
 
 
+def printable(text: str) -> str:
+    """Text without what neither HTML nor a font can show: control characters, and bytes of no encoding.
+
+    A file name may hold both; the bytes, which Python keeps as lone surrogates, become escapes.
+    """
+    return _UNFIT.sub("\N{REPLACEMENT CHARACTER}", text.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
 def markup(content: str) -> Markup:
-    """Markup as it is; any other string escaped, with characters that HTML forbids replaced."""
-    return (
-        content if isinstance(content, Markup) else Markup(escape(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", content)))
-    )
+    """Markup as it is; any other string escaped and made `printable`."""
+    return content if isinstance(content, Markup) else Markup(escape(printable(content)))
 
 
 def tag(element: str, *children: str, **attributes: str | int | None) -> Markup:
