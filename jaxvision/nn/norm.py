@@ -1,6 +1,6 @@
 """Normalisation. Statistics are float32 whatever the compute dtype."""
 
-from typing import Unpack
+from typing import TypeVar, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxvision.nn.layer_args import LayerArgs
+from jaxvision.paths import named_modules
+
+Model = TypeVar("Model", bound=nnx.Module)
 
 
 class BatchNorm(nnx.Module):
@@ -80,3 +83,19 @@ class LayerNorm(nnx.LayerNorm):
 
     def __init__(self, num_features: int, *, eps: float = 1e-6, **layer: Unpack[LayerArgs]):
         super().__init__(num_features, epsilon=eps, use_fast_variance=False, **layer)
+
+
+def set_axis_name(model: Model, axis_name: str | tuple[str, ...] | None) -> Model:
+    """A copy of a model whose batch normalisation averages its statistics over a mapped axis.
+
+    What `jax.pmap` and `jax.shard_map` need for the statistics of the global batch; plain `jax.jit` does not.
+
+    Args:
+        model: any module; it is not changed, and the copy shares its variables. Our `BatchNorm` and Flax's are set.
+        axis_name: the mapped axis or axes; None for none.
+    """
+    model = nnx.clone(model, variables=False, graph=True)
+    for module in named_modules(model).values():
+        if isinstance(module, BatchNorm | nnx.BatchNorm):
+            module.axis_name = axis_name
+    return model

@@ -24,6 +24,7 @@ from jaxvision.training.checkpoint_files import (
     CheckpointError,
     CheckpointMismatchError,
     find_steps,
+    forget_failed_read,
     quiet_orbax,
     read_arrays,
     read_checkpoint,
@@ -91,6 +92,8 @@ class Checkpointer:
             best_fn=self._score,  # without it Orbax does not write the metrics that its policy reads
             preservation_policy=keep,
             enable_async_checkpointing=asynchronous,
+            # Else a directory that cannot be made leaves threads waiting for it, and the process at its end for them.
+            async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
             cleanup_tmp_directories=True,
             save_root_metadata=False,
         )
@@ -180,6 +183,7 @@ class Checkpointer:
                 why = reason(error)
             if not agree_any(result is None) and result is not None:
                 return *result, candidate
+            forget_failed_read()
             problems.append(f"{paths[candidate]}: {why}")
             self._unreadable.add(candidate)
             logger.warning("checkpoint %s cannot be read (%s)", paths[candidate], why)

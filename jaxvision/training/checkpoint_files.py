@@ -1,8 +1,10 @@
 """What is on disk: which checkpoints there are, what they hold, and reading them, without a word from Orbax."""
 
+import gc
 import logging
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -86,6 +88,7 @@ def read_arrays(
     if step is None or step not in paths:
         raise CheckpointError(f"there is no checkpoint {'' if step is None else f'of step {step} '}in {directory}")
     patterns = [patterns] if isinstance(patterns, str) else patterns
+    why = ""
     try:
         names = [name for name in _stored(paths[step]) if any(matches(pattern, name) for pattern in patterns)]
         args = ocp.args.PyTreeRestore(
@@ -95,7 +98,9 @@ def read_arrays(
         )
         return dict(ocp.PyTreeCheckpointHandler().restore(paths[step] / STATE, args=args))
     except Exception as error:
-        raise CheckpointError(f"checkpoint {paths[step]} cannot be read: {reason(error)}") from error
+        why = reason(error)
+    forget_failed_read()
+    raise CheckpointError(f"checkpoint {paths[step]} cannot be read: {why}")
 
 
 def struct(leaf: Any) -> jax.ShapeDtypeStruct:
@@ -116,6 +121,18 @@ def reason(error: BaseException) -> str:
     if code is not None:
         return os.strerror(int(code.group(1)))
     return f"{type(error).__name__}: {text if len(text) <= 200 else '...' + text[-200:]}"
+
+
+def forget_failed_read() -> None:
+    """Collects what a failed read has left behind; the exception must be gone already.
+
+    Each of Orbax's unfinished coroutines would print pages about itself when it is collected, much later.
+    """
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook
 
 
 def quiet_orbax() -> None:
