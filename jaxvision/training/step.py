@@ -84,15 +84,15 @@ def make_train_step(
 
     def step(state: TrainState, batch: Batch, axis_name: AxisName = None) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
-        params = state.params
+        params, frozen = state.params, state.frozen
         if axis_name is not None:
             key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
-            params = jax.lax.pcast(params, axis_name, to="varying")
+            params, frozen = jax.lax.pcast((params, frozen), axis_name, to="varying")
 
         def total_loss(params: Tree, stats: Tree, batch: Batch, key: jax.Array) -> tuple[Array, tuple[Tree, Metrics]]:
             prepare_key, dropout_key = jax.random.split(key)
             images, targets = prepare(batch, prepare_key)
-            variables = {"params": merged(params, state.frozen), "batch_stats": stats}
+            variables = {"params": merged(params, frozen), "batch_stats": stats}
             logits, stats = apply(variables, images, train=True, key=dropout_key)
             sums, _ = _sums(task, logits, targets, batch["weight"])
             return sums["loss_sum"], (stats, sums)
