@@ -76,7 +76,7 @@ class Album:
         try:
             return thumbnail(self._pictures(example.index))
         except (OSError, ValueError) as error:  # a file that went away since must not cost the report
-            self.problems.append(f"the picture of {example.name} cannot be shown: {error}")
+            self.problems.append(f"The picture of {example.name} cannot be shown: {error}.")
             return None
 
     def _card(self, example: Example, picture: Image.Image | None) -> Markup:

@@ -11,7 +11,7 @@ from jaxvision.evaluation.calibration import reliability
 from jaxvision.evaluation.classification import ClassificationResult, predicted_classes
 from jaxvision.evaluation.classification_report import classification_report_text
 from jaxvision.evaluation.examples import most_uncertain, worst_mistakes
-from jaxvision.evaluation.html import Markup, join, tag
+from jaxvision.evaluation.html import Markup, join, quoted, tag
 from jaxvision.evaluation.sections import MOST_ROWS, Section, hint, scrolled
 from jaxvision.evaluation.tables import Cell, Table
 from jaxvision.evaluation.threshold import OperatingPoint, Threshold, operating_point
@@ -48,9 +48,9 @@ def _classes(album: Album, result: ClassificationResult) -> Section:
     if len(every) > MOST_ROWS:
         shown = sorted(every, key=lambda row: row[2] if isinstance(row[2], float) else 2.0)[:MOST_ROWS]
         words = f"The {MOST_ROWS} classes with the lowest recall of {len(every)}; per_class.csv has all."
-    foot: list[tuple[Cell, ...]] = [("accuracy", None, None, result.accuracy, result.count)]
+    foot: list[tuple[Cell, ...]] = [("accuracy", "", "", result.accuracy, result.count)]
     foot += [(s.name, s.precision, s.recall, s.f1, s.support) for s in (result.macro, result.weighted)]
-    table = scrolled(Table(_HEADER, [*shown, *foot], foot=len(foot)).html())
+    table = scrolled(Table(_HEADER, shown + foot, foot=len(foot)).html())
     parts: list[str] = [hint(words)] if words else []
     parts.append(table)
     if len(every) > 2:
@@ -61,7 +61,7 @@ def _classes(album: Album, result: ClassificationResult) -> Section:
 
 def _confusion(album: Album, result: ClassificationResult) -> Section:
     names = result.class_names
-    cells = [(name, *(int(n) for n in row)) for name, row in zip(names, result.confusion_matrix, strict=True)]
+    cells: list[list[Cell]] = [[name, *row] for name, row in zip(names, result.confusion_matrix.tolist(), strict=True)]
     description = "examples by true class (rows) and predicted class (columns)"
     album.text("confusion_matrix.csv", Table(("true", *names), cells).csv(), description)
     figure = plots.confusion_matrix(result.confusion_matrix, names)
@@ -79,11 +79,11 @@ def _confused_pairs(result: ClassificationResult) -> Markup:
     rows = []
     for true, said in zip(*np.unravel_index(order, wrong.shape), strict=True):
         if count := int(wrong[true, said]):
-            share = f"{count / result.per_class[true].support:.1%}"
+            share = count / result.per_class[true].support
             rows.append((result.class_names[true], result.class_names[said], count, share))
     if not rows:
         return hint("No example is confused.")
-    table = Table(("true", "predicted as", "examples", "of the true class"), rows)
+    table = Table(("true", "predicted as", "examples", "share of the true class"), rows)
     return join(tag("h3", "Most frequent confusions"), scrolled(table.html()))
 
 
@@ -111,17 +111,17 @@ def _threshold(
         return []
     positive, scores = result.class_names[1], p[:, 1]
     points = [
-        ("validation data, this threshold", threshold.value, threshold.achieved),
-        ("this data, this threshold", threshold.value, operating_point(labels, scores, threshold.value)),
-        ("this data, threshold 0.5", 0.5, operating_point(labels, scores, 0.5)),
+        ("validation data", threshold.value, threshold.achieved),
+        ("this data", threshold.value, operating_point(labels, scores, threshold.value)),
+        ("this data", 0.5, operating_point(labels, scores, 0.5)),
     ]
     table = Table(
         ("", "threshold", "precision", "recall", "specificity", "F1", "balanced accuracy", "missed", "false alarms"),
         [(name, value, *_rates(point), point.fn, point.fp) for name, value, point in points],
     )
     words = (
-        f"{positive!r} is predicted from a probability of {threshold.value:.4g} on. The threshold was chosen on "
-        f"validation data by the criterion {threshold.criterion!r}, and then applied to the data of this report."
+        f"{quoted(positive)} is predicted from a probability of {threshold.value:.4g} on. The threshold was chosen on "
+        f"validation data by the criterion {quoted(threshold.criterion)}, and then applied to the data of this report."
     )
     figure = album.figure(
         "threshold.png",

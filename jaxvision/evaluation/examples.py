@@ -60,7 +60,7 @@ def most_uncertain(
     predicted: Int[np.ndarray, " n"],
     class_names: Sequence[str],
     threshold: float | None = None,
-    limit: int = 6,
+    limit: int = 8,
 ) -> list[Example]:
     """The examples whose two most probable classes are nearest; with a threshold, those nearest to it."""
     if threshold is None:

@@ -21,6 +21,11 @@ def printable(text: str) -> str:
     return _UNFIT.sub("\N{REPLACEMENT CHARACTER}", text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
+def quoted(text: str) -> str:
+    """A name in a sentence."""
+    return f"\N{LEFT DOUBLE QUOTATION MARK}{text}\N{RIGHT DOUBLE QUOTATION MARK}"
+
+
 def markup(content: str) -> Markup:
     """Markup as it is; any other string escaped and made `printable`."""
     return content if isinstance(content, Markup) else Markup(escape(printable(content)))

@@ -67,8 +67,8 @@ def history_section(album: Album, history: History | None) -> list[Section]:
         return []
     if history.skipped:
         album.problems.append(
-            f"{len(history.skipped)} lines of the run's metrics were cut short and are missing from the curves "
-            f"(first: line {history.skipped[0]})."
+            "The run's metrics have lines that were cut short, which are missing from the curves: "
+            f"{', '.join(str(line) for line in history.skipped[:5])}{', ...' if len(history.skipped) > 5 else ''}."
         )
     parts = [f"{len(history.epochs)} epochs"]
     seconds = history.curve("seconds")[1]

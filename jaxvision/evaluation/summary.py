@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from jaxvision.evaluation.classification import ClassificationResult
+from jaxvision.evaluation.html import quoted
 from jaxvision.evaluation.metrics import Result
 from jaxvision.evaluation.multilabel import MultilabelResult
 
@@ -77,7 +78,7 @@ def sentences(result: Result) -> list[str]:
     share = largest.support / result.count
     said = [
         f"{right} of {result.count} examples are predicted correctly: {result.accuracy:.1%} "
-        f"(95 % interval {low:.1%} to {high:.1%}). Always answering {largest.name!r}, the most frequent class, "
+        f"(95 % interval {low:.1%} to {high:.1%}). Always answering {quoted(largest.name)}, the most frequent class, "
         f"would be right in {share:.1%}."
     ]
     known = [scores for scores in result.per_class if scores.recall is not None]
@@ -96,8 +97,8 @@ def _weakest(result: ClassificationResult) -> str:
     found, row[index] = int(row[index]), 0
     taken = int(row.argmax())
     return (
-        f"The lowest recall is that of {scores.name!r}: {found} of {scores.support} are found ({scores.recall:.1%}), "
-        f"and {int(row[taken])} are taken for {result.class_names[taken]!r}."
+        f"The lowest recall is that of {quoted(scores.name)}: {found} of {scores.support} are found "
+        f"({scores.recall:.1%}), and {int(row[taken])} are taken for {quoted(result.class_names[taken])}."
     )
 
 
@@ -114,4 +115,4 @@ def cautions(result: Result) -> list[str]:
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(repr(name) for name in names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return ", ".join(quoted(name) for name in names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

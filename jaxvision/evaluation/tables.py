@@ -16,7 +16,7 @@ class Table:
 
     Attributes:
         header: names of the columns.
-        rows: cells; None is a value that does not exist.
+        rows: cells; None is a value that does not exist, ``""`` a place where none belongs.
         digits: decimals of floats (CSV has all of them).
         best: columns whose highest number is emphasised.
         foot: how many of the last rows are set apart, such as averages.
@@ -34,11 +34,11 @@ class Table:
         lines = [list(self.header)]
         for r, row in enumerate(self.rows):
             lines.append([self._show(cell) + ("*" if (r, c) in marks else "") for c, cell in enumerate(row)])
-        if marks:  # so that digits stay under digits
-            lines = [
-                [cell if c not in self.best or cell.endswith("*") else f"{cell} " for c, cell in enumerate(line)]
-                for line in lines
-            ]
+        marked = {c for _, c in marks}  # digits stay under digits, marked or not
+        lines = [
+            [f"{cell} " if c in marked and not cell.endswith("*") else cell for c, cell in enumerate(line)]
+            for line in lines
+        ]
         widths = [max(len(line[c]) for line in lines) for c in range(len(self.header))]
         numeric = [self._is_numeric(c) for c in range(len(self.header))]
         padded = [
@@ -87,7 +87,7 @@ class Table:
         return f"{cell:.{self.digits}f}" if isinstance(cell, float) else str(cell)
 
     def _is_numeric(self, column: int) -> bool:
-        return column > 0 and not any(isinstance(row[column], str) for row in self.rows)
+        return column > 0 and not any(isinstance(row[column], str) and row[column] for row in self.rows)
 
     def _marks(self) -> set[tuple[int, int]]:
         """The emphasised cells: equals on the shown digits share the mark; a column where all are equal has none."""

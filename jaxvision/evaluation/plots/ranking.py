@@ -26,17 +26,18 @@ def _shown_classes(labels: np.ndarray, probabilities: np.ndarray) -> list[int]:
 
 
 def _frame(classes: int) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(4.4, 4.1) if classes == 1 else (5.9, 4.1))
+    legend_rows = 0 if classes == 1 else -(-classes // 2)
+    figure = Figure(figsize=(4.4, 4.1 + 0.19 * legend_rows))
     axes = figure.subplots()
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     return figure, axes
 
 
-def _legend(axes: Axes, classes: int, loc: Literal["lower left", "lower right"]) -> None:
+def _legend(figure: Figure, axes: Axes, classes: int, loc: Literal["lower left", "lower right"]) -> None:
     if classes == 1:
         axes.legend(loc=loc, labelcolor=MUTED)
     else:
-        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), labelcolor=MUTED, handlelength=1.6)
+        figure.legend(loc="outside lower center", ncols=2, labelcolor=MUTED, handlelength=1.6, fontsize=7.5)
 
 
 def _line(place: int) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def roc_curves(
         point = operating_point(labels, probabilities[:, 1], threshold)
         _mark(axes, 1 - (point.specificity or 0), point.recall or 0, threshold)
     axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)", title="ROC")
-    _legend(axes, len(classes), "lower right")
+    _legend(figure, axes, len(classes), "lower right")
     return figure
 
 
@@ -106,7 +107,7 @@ def precision_recall_curves(
         if point.precision is not None:
             _mark(axes, point.recall or 0, point.precision, threshold)
     axes.set(xlabel="recall", ylabel="precision", title="Precision and recall")
-    _legend(axes, len(classes), "lower left")
+    _legend(figure, axes, len(classes), "lower left")
     return figure
 
 

@@ -25,7 +25,7 @@ def reliability_diagram(bins: Reliability) -> Figure:
     top.errorbar(confidence, accuracy, yerr=whiskers, fmt="o", color=BLUE, ecolor=BLUE, elinewidth=1, markersize=5,
                  label="bin, with its 95 % interval")  # fmt: skip
     top.set(xlim=(0, 1.01), ylim=(0, 1.01), ylabel="accuracy", title=f"Reliability: ECE {bins.ece:.3f}")
-    top.legend(loc="upper left", labelcolor=MUTED)
+    top.legend(loc="best", labelcolor=MUTED)
     width = float(bins.edges[1] - bins.edges[0])
     middle = (bins.edges[:-1] + bins.edges[1:]) / 2
     bottom.bar(middle, bins.counts / bins.counts.sum(), width=0.86 * width, color="#9fb3c4")
