@@ -53,6 +53,7 @@ def brier_score(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, 
 
     Summed over the classes, so from 0 to 2; for two classes of the second class alone, so from 0 to 1, as is usual.
     """
-    truth = np.eye(probabilities.shape[1])[labels]
-    squares = (probabilities - truth) ** 2
-    return float(squares[:, 1].mean() if probabilities.shape[1] == 2 else squares.sum(axis=1).mean())
+    if probabilities.shape[1] == 2:
+        return float(((probabilities[:, 1] - labels) ** 2).mean())
+    own = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
+    return float((np.einsum("nk,nk->n", probabilities, probabilities) - 2 * own + 1).mean())

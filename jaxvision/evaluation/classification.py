@@ -161,8 +161,10 @@ def predicted_classes(probabilities: Float[np.ndarray, "n k"], threshold: float 
 
 
 def _top_accuracy(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :_TOP]
-    return float((best == labels[:, None]).any(axis=1).mean())
+    own = np.take_along_axis(probabilities, labels[:, None], axis=1)
+    earlier = np.arange(probabilities.shape[1]) < labels[:, None]  # of equals the first counts as more probable
+    rank = ((probabilities > own) | ((probabilities == own) & earlier)).sum(axis=1)
+    return float((rank < _TOP).mean())
 
 
 _NO_PROBABILITIES = "needs probabilities; there is only a confusion matrix"

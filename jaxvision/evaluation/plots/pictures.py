@@ -23,26 +23,19 @@ def picture_grid(pictures: Sequence[Image.Image | None], captions: Sequence[tupl
     rows = -(-len(pictures) // columns)
     figure = Figure(figsize=(1.75 * columns, 2.3 * rows))
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axes in grid:
+    sizes = [picture.size for picture in pictures if picture is not None] or [(1, 1)]
+    size = max(width for width, _ in sizes), max(height for _, height in sizes)
+    for axes in grid[len(pictures) :]:
         axes.axis("off")
-    side = max((max(picture.size) for picture in pictures if picture is not None), default=1)
     for axes, picture, (truth, said, name) in zip(grid, pictures, captions, strict=False):
-        shown = Image.new("RGB", (side, side), "white")
+        shown = Image.new("RGB", size, "white")
         if picture is None:
             axes.text(0.5, 0.5, "no picture", transform=axes.transAxes, ha="center", va="center", color=MUTED)
         else:
-            shown = ImageOps.pad(picture.convert("RGB"), (side, side), Image.Resampling.NEAREST, color="white")
+            shown = ImageOps.pad(picture.convert("RGB"), size, Image.Resampling.NEAREST, color="white")
         axes.imshow(np.asarray(shown), interpolation="nearest")
-        lines = ((short(truth, 26), INK, 7.5), (short(said, 26), INK, 7.5), (short(name[::-1], 28)[::-1], MUTED, 6.5))
-        for place, (line, color, size) in enumerate(lines):
-            axes.annotate(
-                line,
-                (0, 0),
-                (0, -4 - 10 * place),
-                "axes fraction",
-                "offset points",
-                va="top",
-                color=color,
-                fontsize=size,
-            )
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        lines = (short(truth, 26), short(said, 26), short(name[::-1], 26)[::-1])
+        axes.set_xlabel("\n".join(lines), loc="left", fontsize=7, color=INK, linespacing=1.4)
     return figure
