@@ -34,7 +34,7 @@ MODELS = {
     "efficientnet_b0": {
         "width": 0.25,
         "head_size": 32,
-        "stages": (Stage("mbconv", 1, 3, 1, 1, 32, 0.25), Stage("mbconv", 2, 3, 2, 2, 48, 0.25)),
+        "stages": (Stage("mbconv", 2, 3, 2, 2, 48, 0.25),),
         "drop_path_rate": 0.5,
         "drop_rate": 0.5,
     },
@@ -62,7 +62,7 @@ def training(model, **patterns):
     _, variables = to_functional(model)
     trained, frozen = split_params(variables["params"], **patterns)
     apply, _ = to_functional(frozen_view(model, flatten(frozen)))
-    optimizer = make_optimizer("adamw", trained, lambda step: 0.1, weight_decay=0.1)
+    optimizer = make_optimizer("momentum", trained, lambda step: 0.1, weight_decay=0.1)
     state = TrainState.create(trained, frozen, variables["batch_stats"], optimizer, jax.random.key(0))
     return jax.jit(make_train_step(apply, TASK, optimizer, prepare)), state
 
