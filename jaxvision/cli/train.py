@@ -73,7 +73,8 @@ class Command(TrainConfig):
             from jaxvision.experiment.train import run_training
 
             if self.compare_imbalance:
-                sys.stdout.write(f"{compare_imbalance(self.settings, say)}\n")
+                comparison = compare_imbalance(self.settings, say)
+                sys.stdout.write(f"\n{comparison.table.text()}\nreport: {comparison.report}\n")
                 return 0
             return show(run_training(self.settings, say))
 

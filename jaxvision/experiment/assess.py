@@ -101,6 +101,7 @@ def report(
     settings: Mapping[str, Any],
     history: History | None = None,
     threshold: Threshold | None = None,
+    comparison: Mapping[str, ClassificationResult] | None = None,
     notes: Sequence[str] = (),
 ) -> tuple[Path, Result]:
     """Writes ``report.html`` and what belongs to it.
@@ -127,9 +128,10 @@ def report(
         pictures=picture,
         names=[dataset.names[int(i)] for i in index],
         labels=assessed.labels,
-        probabilities=assessed.probabilities,
+        outputs=assessed.probabilities,
         settings=dict(settings),
         threshold=threshold,
+        comparison=comparison,
         notes=notes,
     )
     return path, result

@@ -1,12 +1,15 @@
 """The remedies for imbalanced classes, each tried on the same data, in one table."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from jaxvision.evaluation.classification import ClassificationResult
 from jaxvision.evaluation.comparison import comparison_table
+from jaxvision.evaluation.history import read_history
 from jaxvision.evaluation.tables import Table
-from jaxvision.experiment.train import run_training
+from jaxvision.experiment import assess
+from jaxvision.experiment.train import RunResult, run_training
 from jaxvision.training.config import ConfigError, TrainConfig, replaced
 
 CHOICES: dict[str, dict[str, object]] = {
@@ -18,12 +21,20 @@ CHOICES: dict[str, dict[str, object]] = {
 }
 
 
-def compare_imbalance(config: TrainConfig, say: Callable[[str], None] = print) -> "Comparison":
+@dataclass(frozen=True)
+class Comparison:
+    """The table, and the report that holds it."""
+
+    table: Table
+    report: Path
+
+
+def compare_imbalance(config: TrainConfig, say: Callable[[str], None] = print) -> Comparison:
     """Trains once with each remedy, all else equal, and compares.
 
     Args:
         config: the settings; those of the remedies are set one after the other. Each run has a folder in its output,
-            and ``comparison.csv`` is beside them.
+            and a report with the table, also as ``comparison.csv``, is beside them.
         say: takes lines of text for whoever watches.
 
     Raises:
@@ -38,6 +49,7 @@ def compare_imbalance(config: TrainConfig, say: Callable[[str], None] = print) -
     if config.job.output is None:
         raise ConfigError("--compare-imbalance makes several runs: name the folder for them by --output")
     results: dict[str, ClassificationResult] = {}
+    runs: dict[str, RunResult] = {}
     for choice, changes in CHOICES.items():
         say(f"\n== {choice}")
         folder = config.job.output / choice.replace(" ", "-")
@@ -47,16 +59,19 @@ def compare_imbalance(config: TrainConfig, say: Callable[[str], None] = print) -
         if not isinstance(run.result, ClassificationResult):
             raise ConfigError("--compare-imbalance needs classes, and a validation or test split to compare on")
         results[choice] = run.result
-    comparison = Comparison(comparison_table(results, "remedy"), config.job.output / "comparison.csv")
-    comparison.path.write_text(comparison.table.csv(), encoding="utf-8")
-    return comparison
-
-
-class Comparison:
-    """The table, and the file it is in."""
-
-    def __init__(self, table: Table, path: Path) -> None:
-        self.table, self.path = table, path
-
-    def __str__(self) -> str:
-        return f"\n{self.table.text()}\n\nthe same as CSV: {self.path}"
+        runs[choice] = run
+    table = comparison_table(results)
+    best = max(results, key=lambda choice: results[choice].balanced_accuracy)
+    assessed = runs[best].assessed
+    assert assessed is not None, "a run with a result has predictions"
+    report, _ = assess.report(
+        config.job.output,
+        assessed,
+        title=f"{config.network.model} on {Path(config.data.data).name}: remedies for imbalance",
+        settings={"model": config.network.model, "data": config.data.data, "remedy shown in detail": best},
+        history=read_history(runs[best].output / "metrics.jsonl"),
+        threshold=runs[best].threshold,
+        comparison=results,
+        notes=[f"Below the comparison: {best}, which has the highest balanced accuracy."],
+    )
+    return Comparison(table, report)

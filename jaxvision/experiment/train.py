@@ -18,6 +18,7 @@ from jaxvision.data.dataset import ImageDataset
 from jaxvision.data.loader import EvalLoader, TrainLoader
 from jaxvision.evaluation.history import read_history
 from jaxvision.evaluation.metrics import Result
+from jaxvision.evaluation.threshold import Threshold
 from jaxvision.experiment import assess
 from jaxvision.experiment.features import FeatureEvalLoader, FeatureLoader
 from jaxvision.experiment.network import (
@@ -64,6 +65,8 @@ class RunResult:
         report: path of ``report.html``.
         result: the numbers in it.
         split: what they were measured on, ``"test"`` or ``"validation"``.
+        assessed: the predictions behind them.
+        threshold: of two classes, how it was chosen.
     """
 
     output: Path
@@ -71,6 +74,8 @@ class RunResult:
     report: Path | None = None
     result: Result | None = None
     split: str | None = None
+    assessed: assess.Assessed | None = None
+    threshold: Threshold | None = None
 
 
 def run_training(config: TrainConfig, say: Report = print) -> RunResult:
@@ -244,7 +249,8 @@ class _Run:
         for writer in self._writers:
             writer.close()
         barrier("jaxvision.finish")
-        return RunResult(self.output, outcome.stopped, path, result, split if assessed is not None else None)
+        measured = split if assessed is not None else None
+        return RunResult(self.output, outcome.stopped, path, result, measured, assessed, threshold)
 
     def _report(self, assessed: assess.Assessed, split: str, threshold: Any, outcome: Outcome) -> tuple[Path, Result]:
         config = self.config
