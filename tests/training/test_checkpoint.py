@@ -26,6 +26,9 @@ from jaxvision.training.optim import Optimizer
 from jaxvision.training.state import TrainState
 from tests.training import parallel_worker
 
+# After a failed save or read: tensorstore's last words to an event loop that is gone.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 class Counters(NamedTuple):
     seen: jax.Array
@@ -265,8 +268,6 @@ def test_a_checkpoint_of_another_state_is_refused_by_name(tmp_path):
     assert "opt.0.seen is int32[], expected float32[]" in message
 
 
-# Tensorstore's last words to an event loop that is gone.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("asynchronous", [True, False])
 def test_a_full_disk_costs_a_checkpoint_not_the_run(tmp_path, caplog, asynchronous):
     with Checkpointer(tmp_path, keep_last=1, asynchronous=asynchronous) as checkpointer:
