@@ -24,7 +24,7 @@ demo: $(STAMP)
 	$(BIN)/jaxvision demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

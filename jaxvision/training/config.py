@@ -11,8 +11,6 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
-from jaxvision.paths import suggestion
-
 Size = tuple[int] | tuple[int, int]
 
 
@@ -188,7 +186,7 @@ class OptimOptions:
     """See --lr-base."""
     momentum: float = 0.9
     """Of sgd, rmsprop and the like."""
-    opt_betas: tuple[float, ...] | None = None
+    opt_betas: tuple[float, float] | None = None
     """Decay rates of Adam and the like. Default: the optimiser's own."""
     opt_eps: float | None = None
     """Epsilon. Default: the optimiser's own."""
@@ -326,6 +324,8 @@ def replaced(config: TrainConfig, changes: Mapping[str, Any], origin: str = "set
     for given, value in changes.items():
         name = given.replace("-", "_")
         if name not in groups:
+            from jaxvision.paths import suggestion  # here, since it imports JAX, and `--help` must be quick
+
             raise ConfigError(f"{origin}: there is no setting {given!r}{suggestion(name, groups)}")
         kind = get_type_hints(type(getattr(config, groups[name])))[name]
         by_group.setdefault(groups[name], {})[name] = _typed(value, kind, f"{origin}: {given}")

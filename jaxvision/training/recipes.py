@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from jaxvision.paths import suggestion
 from jaxvision.training.config import ConfigError, TrainConfig, replaced
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {}
@@ -16,6 +15,8 @@ def recipe(name: str) -> TrainConfig:
         ConfigError: there is no such recipe; the nearest names are listed.
     """
     if name not in RECIPES:
+        from jaxvision.paths import suggestion  # here, since it imports JAX, and `--help` must be quick
+
         raise ConfigError(f"unknown recipe {name!r}{suggestion(name, RECIPES)}; there are {', '.join(RECIPES)}")
     return RECIPES[name]()
 

@@ -1,10 +1,12 @@
+import json
+
 from PIL import Image
 
 from jaxvision.cli import demo, main
 
 
 def test_the_demo_names_photographs_and_draws_them(tmp_path, capsys):
-    assert main(["demo", "--output", str(tmp_path / "demo")]) == 0
+    assert main(["demo", "--epochs", "0", "--output", str(tmp_path / "demo")]) == 0
     text = capsys.readouterr().out
     for fact in ("chelsea.png", "tiger cat", "0.393", "espresso", "0.951", "daisy", "0.323", "palace", "0.298"):
         assert fact in text
@@ -21,3 +23,19 @@ def test_a_missing_package_is_named_with_the_remedy(monkeypatch, capsys):
         "No module named 'no_such_package': the demo needs `pip install 'jaxvision-zoo[demo]'`"
         in capsys.readouterr().err
     )
+
+
+def test_the_demo_goes_on_to_learn_digits_and_reports(tmp_path, capsys, monkeypatch):
+    """The whole story in small: smaller pictures, fewer epochs."""
+    monkeypatch.setattr(demo.Command, "_photographs", lambda self: 0)
+    monkeypatch.setattr(demo, "DIGITS", (*demo.DIGITS, "--img-size", "32", "--compile-cache", "none"))
+    left = tmp_path / "digits" / "args.yaml"  # by an earlier demo
+    left.parent.mkdir()
+    left.write_text("model: resnet50\n")
+    assert main(["demo", "--output", str(tmp_path), "--epochs", "5"]) == 0
+    text = capsys.readouterr().out
+    report = tmp_path / "digits" / "report.html"
+    assert f"report: {report}" in text
+    assert report.stat().st_size > 100_000
+    accuracy = json.loads((tmp_path / "digits" / "metrics.json").read_text())["result"]["accuracy"]
+    assert accuracy > 0.5, "features of a network that never saw a digit tell ten of them apart"
