@@ -76,7 +76,16 @@ class Command(TrainConfig):
                 comparison = compare_imbalance(self.settings, say)
                 sys.stdout.write(f"\n{comparison.table.text()}\nreport: {comparison.report}\n")
                 return 0
-            return show(run_training(self.settings, say))
+            from rich.console import Console
+
+            console = Console()
+            if not console.is_terminal:
+                return show(run_training(self.settings, say))
+            from jaxvision.cli.progress import Bar
+
+            with Bar(console) as bar:
+                result = run_training(self.settings, bar.line, bar.step)
+            return show(result)
 
         return guarded(self.settings, train)
 

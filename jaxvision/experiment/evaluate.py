@@ -1,5 +1,6 @@
 """Evaluating what was trained: one run or the mean of several, on any split, with or without test-time augmentation."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from jaxvision.evaluation.metrics import Result
 from jaxvision.experiment import assess
 from jaxvision.experiment.network import build_network, prepare_images, preprocess_of
 from jaxvision.experiment.splits import choose_task, open_data, open_split, selection
+from jaxvision.experiment.train import DESCRIPTION
 from jaxvision.functional import to_functional
 from jaxvision.paths import nest
 from jaxvision.registry import model_info
@@ -75,10 +77,14 @@ def evaluate(
         CheckpointError: a run has no such checkpoint.
     """
     runs = [_settings(source) for source in sources]
-    options = data if data.data else runs[0].data
-    if not options.data:
-        raise ConfigError("a published model has no data of its own: name them by --data")
-    dataset, name = _split(options, runs[0].loss.task, split)
+    if data.data:
+        options = data
+        dataset, name = open_split(options, split, runs[0].loss.task, _class_names(sources[0]))
+    else:
+        options = runs[0].data
+        if not options.data:
+            raise ConfigError("a published model has no data of its own: name them by --data")
+        dataset, name = _split(options, runs[0].loss.task, split)
     say(f"{name}: {len(dataset)} pictures of {options.data}")
     devices = make_driver(driver)
 
@@ -135,13 +141,19 @@ def _settings(source: str) -> TrainConfig:
 
 
 def _split(options: DataOptions, task: str, name: str | None) -> tuple[ImageDataset, str]:
-    """The examples to evaluate: a split of the data, or of their division as the run made it."""
+    """The examples to evaluate: a split of the run's data, divided as the run divided them."""
     splits = open_data(options, task)
     parts = {"test": splits.test, "val": splits.val, "train": splits.train}
     if name is None:
         name = next((part for part in ("test", "val") if parts[part] is not None), "train")
     dataset = parts.get({"validation": "val"}.get(name, name))
-    return open_split(options, name, task) if dataset is None else dataset, name
+    return (dataset, name) if dataset is not None else open_split(options, name, task)
+
+
+def _class_names(source: str) -> tuple[str, ...]:
+    """The classes of a run, in the order of its outputs; none for a published model."""
+    file = Path(source) / DESCRIPTION
+    return tuple(json.loads(file.read_text(encoding="utf-8"))["class_names"]) if file.exists() else ()
 
 
 def _without_weights(loss: LossOptions) -> LossOptions:

@@ -66,16 +66,32 @@ def open_data(options: DataOptions, task: str = "auto") -> Splits:
     return Splits(train, val, test)
 
 
-def open_split(options: DataOptions, name: str, task: str = "auto") -> ImageDataset:
-    """A split that the data have by a name of their own.
+def open_split(
+    options: DataOptions, name: str | None, task: str = "auto", class_names: tuple[str, ...] = ()
+) -> tuple[ImageDataset, str]:
+    """Data to evaluate on, as they are: the split of a name, or else the test or the validation split, or all.
+
+    Args:
+        options: the data.
+        name: of the split, or None.
+        task: what the labels are.
+        class_names: the classes in the order of the network's outputs, so that data of only some of them fit, too.
+
+    Returns:
+        the examples, and the split's name.
 
     Raises:
-        DatasetError: there is no such split.
+        DatasetError: there is no such split, or there are other classes.
     """
-    return open_dataset(options.data, split=name, options=_source(options, task))
+    source = _source(options, task, class_names)
+    if name is not None:
+        return open_dataset(options.data, split=name, options=source), name
+    found = open_splits(options.data, source)
+    name = next((split for split in ("test", "val", ALL, "train") if split in found), next(iter(found)))
+    return found[name], name
 
 
-def _source(options: DataOptions, task: str) -> SourceOptions:
+def _source(options: DataOptions, task: str, class_names: tuple[str, ...] = ()) -> SourceOptions:
     kind = {"regression": "regression", "heteroscedastic": "regression", "multilabel": "multilabel"}.get(task)
     return SourceOptions(
         data_dir=options.data_dir,
@@ -83,6 +99,8 @@ def _source(options: DataOptions, task: str) -> SourceOptions:
         label_column=options.label_column,
         group_by=options.group_by,
         kind=kind,  # type: ignore[arg-type]
+        class_names=class_names,
+        allow_empty=bool(class_names),
     )
 
 

@@ -38,7 +38,7 @@ from jaxvision.training.checkpoint import Checkpointer
 from jaxvision.training.config import ConfigError, TrainConfig, changed, flat, read_config, write_config
 from jaxvision.training.distributed import barrier, initialize, is_main_process
 from jaxvision.training.freeze import frozen_view
-from jaxvision.training.loop import EvalSource, Loop, LoopOptions, Outcome, Predictions, TrainSource
+from jaxvision.training.loop import EvalSource, Loop, LoopOptions, Outcome, Predictions, TrainSource, Watch
 from jaxvision.training.losses import Task
 from jaxvision.training.optim import make_optimizer
 from jaxvision.training.parallel import Driver, make_driver
@@ -51,6 +51,9 @@ from jaxvision.training.writers import FileWriter, TensorBoardWriter, WandbWrite
 logger = logging.getLogger(__name__)
 
 Report = Callable[[str], None]
+
+DESCRIPTION = "model.json"
+"""The file of a run that says what goes into its network and what comes out: classes and preprocessing."""
 
 _ADAPTIVE = ("adam", "lamb", "lars", "lion", "adan")  # timm scales their rate by the root of the batch
 
@@ -78,12 +81,13 @@ class RunResult:
     threshold: Threshold | None = None
 
 
-def run_training(config: TrainConfig, say: Report = print) -> RunResult:
+def run_training(config: TrainConfig, say: Report = print, watch: Watch | None = None) -> RunResult:
     """Trains, evaluates the best checkpoint on the test data (or else the validation data), and writes the report.
 
     Args:
         config: the settings.
         say: takes lines of text for whoever watches.
+        watch: is told after each step where the run is; see `Loop`.
 
     Raises:
         ConfigError: settings that do not fit together, or a folder that holds another run.
@@ -95,13 +99,16 @@ def run_training(config: TrainConfig, say: Report = print) -> RunResult:
     output = _output(config)
     resume = _prepare_output(config, output)
     if not is_main_process():
-        say = _silent
+        say, watch = _silent, None
     data = open_data(config.data, config.loss.task)
     for line in data.summary().splitlines():
         say(line)
     task = choose_task(config.loss, config.network, data.train)
     network = build_network(config.network, task, config.job.seed, weights=not resume)
-    run = _Run(config, output, data, task, network, say)
+    if is_main_process():
+        info = {"class_names": list(data.train.class_names), "preprocess": dataclasses.asdict(network.preprocess)}
+        (output / DESCRIPTION).write_text(json.dumps(info, indent=2, ensure_ascii=False), encoding="utf-8")
+    run = _Run(config, output, data, task, network, say, watch)
     outcome = run.loop(resume).run(resume)
     if outcome.stopped.startswith("SIG"):
         say(f"stopped by {outcome.stopped}; all is saved: go on with --output {output} --resume auto")
@@ -113,10 +120,17 @@ class _Run:
     """The parts of one run."""
 
     def __init__(
-        self, config: TrainConfig, output: Path, data: Splits, task: Task, network: Network, say: Report
+        self,
+        config: TrainConfig,
+        output: Path,
+        data: Splits,
+        task: Task,
+        network: Network,
+        say: Report,
+        watch: Watch | None,
     ) -> None:
         self.config, self.output, self.data, self.task = config, output, data, task
-        self.network, self.say = network, say
+        self.network, self.say, self.watch = network, say, watch
         self.driver: Driver = make_driver(config.job.driver, fsdp=config.job.fsdp)
         self.model = network.model
         _, self.variables = to_functional(self.model)
@@ -159,7 +173,9 @@ class _Run:
             self.trained,
             schedule,
             weight_decay=optim.weight_decay,
+            decay_rules=optim.weight_decay_rules,
             layer_decay=optim.layer_decay,
+            lr_rules=optim.lr_rules,
             clip_grad=optim.clip_grad,
             clip_mode=optim.clip_mode,
             momentum=optim.momentum,
@@ -213,6 +229,7 @@ class _Run:
             early_stopping=EarlyStopping(patience=optim.early_stopping, **watch) if optim.early_stopping else None,
             val_metrics=self._val_metrics,
             report=self.say,
+            watch=self.watch,
         )
         count = sum(int(np.prod(value.shape)) for value in flatten(self.trained).values())
         frozen = sum(int(np.prod(value.shape)) for value in flatten(self.frozen).values())
@@ -400,11 +417,6 @@ class _Run:
             for name, value in flatten(variables[collection]).items()
         }
         save_file(arrays, self.output / "model.safetensors", metadata={"model": self.config.network.model})
-        info = {
-            "class_names": list(self.data.train.class_names),
-            "preprocess": dataclasses.asdict(self.network.preprocess),
-        }
-        (self.output / "model.json").write_text(json.dumps(info, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 class _Backbone(nnx.Module):

@@ -194,6 +194,10 @@ class OptimOptions:
     """Weight decay, of all but biases, norms and position embeddings."""
     layer_decay: float | None = None
     """Factor of the learning rate from each layer to the one below it."""
+    lr_rules: dict[str, float] = field(default_factory=dict)
+    """Further factors of the learning rate, as PATTERN FACTOR pairs: patch_embed 0.1 head 10."""
+    weight_decay_rules: dict[str, float] = field(default_factory=dict)
+    """Other weight decays, as PATTERN VALUE pairs; the first that matches decides."""
     clip_grad: float | None = None
     """Limit for gradients."""
     clip_mode: Literal["norm", "value", "agc"] = "norm"
@@ -370,6 +374,8 @@ def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
     return str(value) if isinstance(value, Path) else value
 
 
@@ -384,7 +390,8 @@ def _typed(value: Any, kind: Any, what: str) -> Any:
                 return value
         elif get_origin(option) is dict:
             if isinstance(value, dict):
-                return {str(name): str(item) for name, item in value.items()}
+                kind_of_item = get_args(option)[1]
+                return {str(name): kind_of_item(item) for name, item in value.items()}
         elif get_origin(option) is tuple:
             items = get_args(option)
             if isinstance(value, list | tuple) and (items[-1] is Ellipsis or len(items) == len(value)):

@@ -24,6 +24,8 @@ from jaxvision.training.state import TrainState
 from jaxvision.training.step import EvalStep, TrainStep
 from jaxvision.training.writers import Writer
 
+Watch = Callable[[int, int, int, Mapping[str, float]], None]
+
 logger = logging.getLogger(__name__)
 
 _LAG = 2  # steps that the device may be ahead of the numbers that the host looks at
@@ -156,6 +158,8 @@ class Loop:
         early_stopping: ends the run early, or None.
         val_metrics: further validation metrics, of `Predictions`, such as the balanced accuracy.
         report: takes a line of text for whoever watches.
+        watch: is told after each step where the run is: step, total, epoch, and the epoch's numbers so far. With it
+            the lines of the log within an epoch are left out.
         examples_per_step: over all processes, for images/s.
     """
 
@@ -177,13 +181,14 @@ class Loop:
         early_stopping: EarlyStopping | None = None,
         val_metrics: Callable[[Predictions], dict[str, float]] | None = None,
         report: Callable[[str], None] = lambda line: None,
+        watch: Watch | None = None,
     ) -> None:
         self.options, self.driver, self.task = options, driver, task
         self.train_data, self.val_data = train_data, val_data
         self.checkpointer, self.writers = checkpointer, writers
         self.plateau, self.early_stopping = plateau, early_stopping
         self.examples_per_step = examples_per_step
-        self._val_metrics, self._report = val_metrics, report
+        self._val_metrics, self._report, self._watch = val_metrics, report, watch
         self._train = driver.compile_train(train_step)
         self._evaluate = driver.compile_eval(_with_rows(eval_step))
         self._initial = state
@@ -275,9 +280,13 @@ class Loop:
             pending.append((progress.step, metrics, batch["index"]))
             while len(pending) > _LAG:
                 self._take(pending.popleft(), state, batches)
+            speed = (progress.step - started_at) / (time.perf_counter() - started)
             if progress.step - logged >= options.log_interval:
                 logged = progress.step
-                self._log(epoch, (progress.step - started_at) / (time.perf_counter() - started))
+                self._log(epoch, speed)
+            if self._watch is not None and progress.sums:
+                numbers = _means(progress.sums) | {"images_per_second": speed * self.examples_per_step}
+                self._watch(progress.step, options.epochs * self.steps_per_epoch, epoch, numbers)
             if progress.step % together == 0 and agree_any(signals.received is not None):
                 self._drain(pending, state, batches)
                 return state, "SIGTERM" if signals.received is None else signals.received.name
@@ -406,6 +415,8 @@ class Loop:
         means = _means(progress.sums)
         row = {"kind": "train", "epoch": epoch, "step": progress.step, "loss": last["loss"], "lr": last["lr"]}
         self._write(row | {"grad_norm": last["grad_norm"], "images_per_second": speed})
+        if self._watch is not None:
+            return
         accuracy = f"  accuracy {means['accuracy']:.1%}" if "accuracy" in means else ""
         within = progress.step - epoch * self.steps_per_epoch
         self._report(

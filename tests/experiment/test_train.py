@@ -2,6 +2,9 @@
 
 import csv
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -14,6 +17,8 @@ from jaxvision.data.dataset import ArrayDataset
 from jaxvision.experiment.train import run_training
 from jaxvision.training.config import TrainConfig, read_config, replaced
 from tests.experiment.conftest import TINY, write_digits
+
+ROOT = Path(__file__).parents[2]
 
 
 def settings(folder, **changes) -> TrainConfig:
@@ -91,6 +96,19 @@ def test_an_ensemble_and_mirrored_views_are_averaged(run, digits, tmp_path):
 
     np.testing.assert_allclose(probabilities("both"), (probabilities("first") + probabilities("second")) / 2, atol=2e-4)
     assert not np.allclose(probabilities("mirrored"), probabilities("first"), atol=1e-2)
+
+
+def test_other_data_are_evaluated_whole_and_by_the_runs_classes(run, tmp_path, capsys):
+    """Pictures of one class only, which by themselves would be class 0."""
+    folder = write_digits(tmp_path / "new", (2,), (20,))
+    assert main(["evaluate", str(run), "--data", str(folder), "--output", str(tmp_path / "report")]) == 0
+    assert "20 pictures" in capsys.readouterr().out
+    result = json.loads((tmp_path / "report" / "metrics.json").read_text())["result"]
+    assert result["accuracy"] > 0.8
+    assert np.sum(result["confusion_matrix"], axis=1).tolist() == [0, 0, 20]
+    other = write_digits(tmp_path / "other", (2, 7), (5, 5))
+    assert main(["evaluate", str(run), "--data", str(other), "--output", str(tmp_path / "never")]) == 2
+    assert "digit_7" in capsys.readouterr().err
 
 
 def test_mistakes_on_the_command_line_are_named_with_their_remedy(run, digits, tmp_path, capsys):
@@ -248,3 +266,45 @@ def test_numbers_can_be_learnt_with_their_variance(tmp_path):
     assert result.result.rmse < 0.15
     assert result.result.nll is not None
     assert ArrayDataset(images[:2], brightness[:2], ()).class_names == ()
+
+
+def test_two_processes_train_as_one_does(digits, tmp_path):
+    """From the command line, over the loopback, each with half of every batch."""
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, "-m", "jaxvision", "train", str(digits), *TINY, "--seed", "3"]
+    words += ["--coordinator", f"localhost:{port}", "--num-processes", "2", "--output", str(tmp_path / "two")]
+    processes = [
+        subprocess.Popen([*words, "--process-id", str(i)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for i in range(2)
+    ]
+    texts = [process.communicate(timeout=240)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert "2 cpu device(s) by jit" in texts[0]
+    assert "report:" in texts[0]
+    assert "epoch" not in texts[1], "one process speaks for all"
+    assert main(["train", str(digits), *TINY, "--seed", "3", "--output", str(tmp_path / "one")]) == 0
+    two, one = (load_file(tmp_path / name / "model.safetensors") for name in ("two", "one"))
+    for name, value in one.items():
+        np.testing.assert_allclose(two[name], value, atol=1e-4, err_msg=name)
+
+
+def test_a_bar_shows_where_the_run_is(digits, tmp_path):
+    import io
+
+    from rich.console import Console
+
+    from jaxvision.cli.progress import Bar
+
+    console = Console(file=io.StringIO(), force_terminal=True, width=160)
+    config = settings(digits, output=str(tmp_path / "run"), profile_steps="2:3")
+    with Bar(console) as bar:
+        run_training(config, bar.line, bar.step)
+    text = console.file.getvalue()
+    assert "images/s" in text
+    assert "8/8" in text
+    assert "epoch 2/2  train loss" in text
+    assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb")), "--profile-steps left a trace"

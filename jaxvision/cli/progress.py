@@ -1,0 +1,49 @@
+"""A bar for whoever watches a run on a terminal: how far it is, how fast, how long it will take."""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Bar:
+    """Steps of the epoch with loss, accuracy and images/s, and the time left for the whole run.
+
+    Entered only on a terminal; elsewhere a run's log has the same numbers in lines.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("starting", total=None, numbers="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def line(self, text: str) -> None:
+        """A line above the bar."""
+        self._bar.console.print(text, markup=False, highlight=False)
+
+    def step(self, step: int, total: int, epoch: int, numbers: Mapping[str, Any]) -> None:
+        """Where the run is."""
+        parts = [f"loss {numbers['loss']:.4f}"] if "loss" in numbers else []
+        parts += [f"accuracy {numbers['accuracy']:.1%}"] if "accuracy" in numbers else []
+        parts += [f"{numbers['images_per_second']:.0f} images/s"] if "images_per_second" in numbers else []
+        self._bar.update(
+            self._task, completed=step, total=total, description=f"epoch {epoch + 1}", numbers="  ".join(parts)
+        )
