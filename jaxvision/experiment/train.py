@@ -261,7 +261,9 @@ class _Run:
         if is_main_process():
             host = self.driver.to_host(self.driver.canonical(variables))
             self._export(host)
-            if assessed is not None:
+            if assessed is None:
+                self.say("there are no validation or test data, so there is no report; the weights are exported")
+            else:
                 path, result = self._report(assessed, split, threshold, outcome)
         for writer in self._writers:
             writer.close()
