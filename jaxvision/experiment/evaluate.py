@@ -106,7 +106,7 @@ def evaluate(
 
     chosen = None
     if threshold is not None:
-        validation = open_data(options, runs[0].loss.task).val
+        validation = open_data(runs[0].data if runs[0].data.data else options, runs[0].loss.task).val
         if validation is None:
             raise ConfigError("--threshold is chosen on validation data, and there are none")
         chosen = assess.pick_threshold(threshold, assessed(validation))
@@ -165,6 +165,11 @@ def _predict(
     source: str, run: TrainConfig, task: Task, loader: EvalLoader, checkpoint: str, tta: Tta, driver: Any
 ) -> Predictions:
     trained = (Path(source) / "args.yaml").exists()
+    if not trained and task.num_outputs != model_info(source).num_classes:
+        raise ConfigError(
+            f"{source!r} tells {model_info(source).num_classes} classes, but the data have {task.num_outputs}: "
+            "fine-tune it on such data first, or evaluate it on data of its own classes"
+        )
     network = build_network(run.network, task, run.job.seed, weights=not trained)
     apply, variables = to_functional(network.model)
     if trained:

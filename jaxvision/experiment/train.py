@@ -104,7 +104,9 @@ def run_training(config: TrainConfig, say: Report = print, watch: Watch | None =
     for line in data.summary().splitlines():
         say(line)
     task = choose_task(config.loss, config.network, data.train)
-    network = build_network(config.network, task, config.job.seed, weights=not resume)
+    # A checkpoint brings the weights; but features are computed before it is read.
+    weights = not resume or config.network.cache_features
+    network = build_network(config.network, task, config.job.seed, weights)
     if is_main_process():
         info = {"class_names": list(data.train.class_names), "preprocess": dataclasses.asdict(network.preprocess)}
         (output / DESCRIPTION).write_text(json.dumps(info, indent=2, ensure_ascii=False), encoding="utf-8")
@@ -258,9 +260,9 @@ class _Run:
             test_data = self._eval_loader(self.data.test)
             split, assessed = "test", self._assess(loop, variables, self.data.test, test_data)
         result = path = None
+        whole = self.driver.to_host(self.driver.canonical(variables))  # on every process, which all have parts of it
         if is_main_process():
-            host = self.driver.to_host(self.driver.canonical(variables))
-            self._export(host)
+            self._export(whole)
             if assessed is None:
                 self.say("there are no validation or test data, so there is no report; the weights are exported")
             else:

@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from jaxvision.cli import main
+from jaxvision.training.config import replaced
 from jaxvision.training.loop import DivergedError
 from tests.experiment.conftest import TINY
 from tests.experiment.test_train import run_training, settings
@@ -172,6 +173,21 @@ def test_early_stopping_and_plateau_count_on_over_a_resume(digits, tmp_path):
     rates = [row["lr"] for row in rows if row["kind"] == "epoch"]
     assert len(rates) == 4, "the first epoch is the best, three more bring nothing"
     np.testing.assert_allclose(rates, [1e-9, 1e-9, 1e-10, 1e-11], rtol=1e-4)
+
+
+def test_cached_features_are_those_of_the_trained_backbone_after_a_resume_too(digits, run, tmp_path):
+    start = {"initial_checkpoint": str(run / "model.safetensors"), "freeze_backbone": True, "cache_features": True}
+    config = settings(digits, **start, epochs=4, seed=5, output=str(tmp_path / "one"))
+    run_training(config, lambda line: None)
+    other = replaced(config, {"output": str(tmp_path / "other"), "resume": "auto"})
+
+    def interrupt(line):
+        if line.startswith("epoch 2/"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert run_training(other, interrupt).stopped == "SIGTERM"
+    assert run_training(other, lambda line: None).stopped == "finished"
+    assert_same(tmp_path / "one", tmp_path / "other")
 
 
 def test_resuming_with_other_data_is_refused(digits, run, tmp_path, capsys):

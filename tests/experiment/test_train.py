@@ -140,6 +140,8 @@ def test_mistakes_on_the_command_line_are_named_with_their_remedy(run, digits, t
         (("train", *TINY), "name the data"),
         (("evaluate", str(digits)), "not the folder of a run"),
         (("evaluate", "resnet_50"), "resnet50"),
+        (("evaluate", "tf_efficientnet_lite0.in1k"), "has no data of its own"),
+        (("evaluate", "tf_efficientnet_lite0.in1k", "--data", str(digits)), "tells 1000 classes, but the data have 3"),
         (("evaluate", str(run), "--checkpoint", "7"), "there are best, last"),
     ]
     for words, fragment in cases:
