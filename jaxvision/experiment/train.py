@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -391,25 +392,29 @@ class _Run:
     def _features(self, dataset: ImageDataset) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
         """What the backbone gives for every picture, on every process."""
         started = time.perf_counter()
-        apply, _ = to_functional(_Backbone(self.model))
-        prepare = prepare_images(self.task, self.network.preprocess, self.config.network.dtype)
-
-        def step(variables: Any, batch: Any, axis_name: Any = None) -> dict[str, Any]:
-            features, _ = apply({name: {"model": tree} for name, tree in variables.items()}, prepare(batch, None)[0])
-            return {"features": features.astype("float32"), "index": batch["index"], "weight": batch["weight"]}
-
-        compute = self.driver.compile_eval(step)
-        placed = self.driver.place_state(self.variables)
+        compute, variables = self._backbone
         loader = self._image_eval_loader(dataset)
         index, rows = [], []
         for batch in loader:
-            outputs = self.driver.to_host(compute(placed, self.driver.place_batch(batch)))
+            outputs = self.driver.to_host(compute(variables, self.driver.place_batch(batch)))
             seen = outputs["weight"] > 0
             index.append(outputs["index"][seen])
             rows.append(outputs["features"][seen])
         seconds = time.perf_counter() - started
         self.say(f"features of {sum(map(len, index))} pictures in {seconds:.0f} s")
         return np.concatenate(index), np.concatenate(rows), loader.bad_files
+
+    @cached_property
+    def _backbone(self) -> tuple[Callable[[Any, Any], Any], Any]:
+        """The compiled pass up to the classifier, and its variables on the devices."""
+        apply, variables = to_functional(_Backbone(self.model))
+        prepare = prepare_images(self.task, self.network.preprocess, self.config.network.dtype)
+
+        def step(variables: Any, batch: Any, axis_name: Any = None) -> dict[str, Any]:
+            features, _ = apply(variables, prepare(batch, None)[0])
+            return {"features": features.astype("float32"), "index": batch["index"], "weight": batch["weight"]}
+
+        return self.driver.compile_eval(step), self.driver.place_state(variables)
 
     def _export(self, variables: dict[str, Any]) -> None:
         """Writes the weights as ``model.safetensors``, which `create_model` and `load_weights` take."""
