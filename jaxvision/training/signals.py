@@ -9,7 +9,8 @@ from typing import Any, Self
 class StopSignals:
     """While it is entered, the first SIGTERM or SIGINT sets `received`; a second SIGINT interrupts at once.
 
-    Outside of the main thread, where Python has no signals, it does nothing.
+    A signal that the process ignores (as a shell's background job does SIGINT) stays ignored. Outside of the main
+    thread, where Python has no signals, nothing happens.
 
     Attributes:
         received: the signal, or None.
@@ -22,7 +23,8 @@ class StopSignals:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._note)
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(

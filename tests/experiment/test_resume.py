@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from jaxvision.cli import main
 from jaxvision.training.config import replaced
 from jaxvision.training.loop import DivergedError
+from jaxvision.training.signals import StopSignals
 from tests.experiment.conftest import TINY
 from tests.experiment.test_train import run_training, settings
 
@@ -93,9 +94,17 @@ def test_ctrl_c_saves_and_says_how_to_go_on(digits, tmp_path, capsys, monkeypatc
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(train, "say", interrupt)
-    assert main(["train", str(digits), *TINY, "--epochs", "50", "--output", str(tmp_path / "run")]) == 130
-    assert "--resume auto" in capsys.readouterr().out
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    try:
+        assert main(["train", str(digits), *TINY, "--epochs", "50", "--output", str(tmp_path / "run")]) == 130
+        assert "--resume auto" in capsys.readouterr().out
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with StopSignals() as signals:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signals.received is None, "what was told to ignore Ctrl-C goes on doing so"
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_kill_9_at_several_moments_changes_nothing(digits, uninterrupted, tmp_path):
