@@ -38,9 +38,13 @@ def test_logits_are_timms(name):
             for module in batch_norms:
                 module.momentum = 1.0
             reference.train()(pixels)
-        expected = reference.eval()(pixels).numpy()
-    assert np.ptp(expected, axis=0).max() > 1e-2, "the logits must depend on the image"
+        theirs = reference.eval()(pixels).numpy()
+    assert np.ptp(theirs, axis=0).max() > 1e-2, "the logits must depend on the image"
     weights = {n: v.numpy() for n, v in reference.state_dict().items() if n in shapes}
+    with torch.no_grad():
+        expected = reference.double()(pixels.double()).numpy()
+    # Random weights make 152 layers amplify rounding: what PyTorch itself loses to float32 is the measure there.
+    rounding = np.abs(theirs - expected).max()
 
     model = jaxvision.create_model(name, num_classes=10)
     assert {timm_name(n): timm_shape(n, v.get_value().shape) for n, v in named_variables(model).items()} == shapes
@@ -48,5 +52,5 @@ def test_logits_are_timms(name):
     apply, variables = jaxvision.to_functional(model)
     logits, _ = jax.jit(apply)(variables, x)
     error = np.abs(np.asarray(logits) - expected).max()
-    print(f"{name}: max |delta logit| {error:.1e}, |logit| {np.abs(expected).max():.1f}")
-    assert error < 1e-4 * max(1.0, np.abs(expected).max())
+    print(f"{name}: max |delta logit| {error:.1e}, PyTorch's own {rounding:.1e}, |logit| {np.abs(expected).max():.1f}")
+    assert error < max(1e-4 * max(1.0, np.abs(expected).max()), 4 * rounding)
