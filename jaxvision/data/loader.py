@@ -123,18 +123,7 @@ class TrainLoader:
         Raises:
             ValueError: the data, the batch size, the seed or the sampling is another; all differences are named.
         """
-        current = self._state(state["step"])
-        changed = [
-            f"{name} was {state.get(name)!r} and is {value!r}"
-            for name, value in current.items()
-            if state.get(name) != value
-        ]
-        if changed:
-            raise ValueError(
-                f"cannot go on in the middle of another stream of data: {'; '.join(changed)}. Use the run's settings "
-                "and data, or start a new run from its weights"
-            )
-        return int(state["step"])
+        return resumed_step(state, self._state(state["step"]))
 
     def _state(self, step: int) -> dict[str, Any]:
         return {
@@ -158,6 +147,25 @@ class TrainLoader:
                 f"{len(listed)} of {len(self.dataset)} pictures cannot be read, and {self._bad_file_limit} may be "
                 "(bad_file_limit): repair or remove them\n" + "\n".join(listed[:50]) + more
             )
+
+
+def resumed_step(saved: dict[str, Any], current: dict[str, Any]) -> int:
+    """The step of a saved position in a stream of batches, if the stream is still the same.
+
+    Raises:
+        ValueError: it is another; all differences are named.
+    """
+    changed = [
+        f"{name} was {saved.get(name)!r} and is {value!r}"
+        for name, value in current.items()
+        if saved.get(name) != value
+    ]
+    if changed:
+        raise ValueError(
+            f"cannot go on in the middle of another stream of data: {'; '.join(changed)}. Use the run's settings "
+            "and data, or start a new run from its weights"
+        )
+    return int(saved["step"])
 
 
 class EvalLoader:

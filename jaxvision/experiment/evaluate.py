@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxvision.data.dataset import ImageDataset
 from jaxvision.data.loader import EvalLoader
@@ -24,7 +23,8 @@ from jaxvision.training.checkpoint import Checkpointer, read_arrays
 from jaxvision.training.config import ConfigError, DataOptions, LossOptions, NetworkOptions, TrainConfig, read_config
 from jaxvision.training.loop import Predictions
 from jaxvision.training.losses import Task
-from jaxvision.training.parallel import make_driver
+from jaxvision.training.parallel import Driver, make_driver
+from jaxvision.training.passes import collect, with_rows
 
 Tta = Literal["none", "hflip", "flips"]
 _VIEWS: dict[str, tuple[tuple[int, ...], ...]] = {
@@ -87,11 +87,15 @@ def evaluate(
         dataset, name = _split(options, runs[0].loss.task, split)
     say(f"{name}: {len(dataset)} pictures of {options.data}")
     devices = make_driver(driver)
+    tasks = [choose_task(_without_weights(run.loss), run.network, dataset) for run in runs]
+    members = [
+        _member(source, run, task, checkpoint, tta, devices)
+        for source, run, task in zip(sources, runs, tasks, strict=True)
+    ]
 
     def assessed(examples: ImageDataset) -> assess.Assessed:
         parts = []
-        for source, run in zip(sources, runs, strict=True):
-            task = choose_task(_without_weights(run.loss), run.network, examples)
+        for run, task, predict in zip(runs, tasks, members, strict=True):
             loader = EvalLoader(
                 examples,
                 preprocess_of(run.network),
@@ -100,8 +104,7 @@ def evaluate(
                 process_index=jax.process_index(),
                 process_count=jax.process_count(),
             )
-            predictions = _predict(source, run, task, loader, checkpoint, tta, devices)
-            parts.append(assess.assess(task, examples, predictions, loader.bad_files))
+            parts.append(assess.assess(task, examples, predict(loader), loader.bad_files))
         return assess.average(parts)
 
     chosen = None
@@ -161,9 +164,10 @@ def _without_weights(loss: LossOptions) -> LossOptions:
     return LossOptions(task=loss.task)
 
 
-def _predict(
-    source: str, run: TrainConfig, task: Task, loader: EvalLoader, checkpoint: str, tta: Tta, driver: Any
-) -> Predictions:
+def _member(
+    source: str, run: TrainConfig, task: Task, checkpoint: str, tta: Tta, driver: Driver
+) -> Callable[[EvalLoader], Predictions]:
+    """A network of the ensemble, compiled once for all the data it will see."""
     trained = (Path(source) / "args.yaml").exists()
     if not trained and task.num_outputs != model_info(source).num_classes:
         raise ConfigError(
@@ -181,18 +185,15 @@ def _predict(
         images, _ = prepare(batch, None)
         logits = [apply(variables, jnp.flip(images, view) if view else images)[0] for view in views]
         mean = sum(view.astype(jnp.float32) for view in logits) / len(logits)
-        return {"logits": mean, "index": batch["index"], "weight": batch["weight"]}
+        return {"logits": mean}
 
-    compute, placed = driver.compile_eval(step), driver.place_state(variables)
-    index, logits = [], []
-    for batch in loader:
-        outputs = driver.to_host(compute(placed, driver.place_batch(batch)))
-        seen = outputs["weight"] > 0
-        index.append(outputs["index"][seen])
-        logits.append(outputs["logits"][seen])
-    if not sum(map(len, index)):
-        raise ConfigError("there is no readable picture to evaluate")
-    return Predictions(np.concatenate(index), np.concatenate(logits), {})
+    compute, placed = driver.compile_eval(with_rows(step)), driver.place_state(variables)
+
+    def predict(loader: EvalLoader) -> Predictions:
+        rows, sums = collect(driver, compute, placed, loader)
+        return Predictions(rows["index"], rows["logits"], sums)
+
+    return predict
 
 
 def _checkpoint(folder: Path, which: str, run: TrainConfig, task: Task) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxvision.data.dataset import ImageDataset, fingerprint
+from jaxvision.data.loader import resumed_step
 from jaxvision.data.sampling import Sampling, epoch_order, epoch_size
 
 Batch = dict[str, np.ndarray]
@@ -82,11 +83,7 @@ class FeatureLoader:
         Raises:
             ValueError: the state is of other data or settings.
         """
-        current = self.state(state["step"])
-        different = [name for name, value in current.items() if state.get(name) != value]
-        if different:
-            raise ValueError(f"cannot go on in the middle of other training data: {', '.join(different)} differ")
-        return int(state["step"])
+        return resumed_step(state, self.state(state["step"]))
 
 
 class FeatureBatches:

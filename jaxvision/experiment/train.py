@@ -43,6 +43,7 @@ from jaxvision.training.loop import EvalSource, Loop, LoopOptions, Outcome, Pred
 from jaxvision.training.losses import Task
 from jaxvision.training.optim import make_optimizer
 from jaxvision.training.parallel import Driver, make_driver
+from jaxvision.training.passes import collect, with_rows
 from jaxvision.training.penalties import make_penalty
 from jaxvision.training.schedules import EarlyStopping, Plateau, make_schedule
 from jaxvision.training.state import TrainState
@@ -394,15 +395,10 @@ class _Run:
         started = time.perf_counter()
         compute, variables = self._backbone
         loader = self._image_eval_loader(dataset)
-        index, rows = [], []
-        for batch in loader:
-            outputs = self.driver.to_host(compute(variables, self.driver.place_batch(batch)))
-            seen = outputs["weight"] > 0
-            index.append(outputs["index"][seen])
-            rows.append(outputs["features"][seen])
+        rows, _ = collect(self.driver, compute, variables, loader)
         seconds = time.perf_counter() - started
-        self.say(f"features of {sum(map(len, index))} pictures in {seconds:.0f} s")
-        return np.concatenate(index), np.concatenate(rows), loader.bad_files
+        self.say(f"features of {len(rows['index'])} pictures in {seconds:.0f} s")
+        return rows["index"], rows["features"], loader.bad_files
 
     @cached_property
     def _backbone(self) -> tuple[Callable[[Any, Any], Any], Any]:
@@ -412,9 +408,9 @@ class _Run:
 
         def step(variables: Any, batch: Any, axis_name: Any = None) -> dict[str, Any]:
             features, _ = apply(variables, prepare(batch, None)[0])
-            return {"features": features.astype("float32"), "index": batch["index"], "weight": batch["weight"]}
+            return {"features": features.astype("float32")}
 
-        return self.driver.compile_eval(step), self.driver.place_state(variables)
+        return self.driver.compile_eval(with_rows(step)), self.driver.place_state(variables)
 
     def _export(self, variables: dict[str, Any]) -> None:
         """Writes the weights as ``model.safetensors``, which `create_model` and `load_weights` take."""

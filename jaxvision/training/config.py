@@ -4,10 +4,11 @@ Every field has a name of its own across the groups, so that a file of settings 
 """
 
 import dataclasses
+import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -415,7 +416,4 @@ def _typed(value: Any, kind: Any, what: str) -> Any:
 
 
 def _options(kind: Any) -> tuple[Any, ...]:
-    import types
-    from typing import Union
-
     return get_args(kind) if get_origin(kind) in (types.UnionType, Union) else (kind,)

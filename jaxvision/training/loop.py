@@ -18,6 +18,7 @@ from jaxvision.training.checkpoint import Checkpointer
 from jaxvision.training.distributed import agree_any, is_main_process
 from jaxvision.training.losses import Task
 from jaxvision.training.parallel import Driver
+from jaxvision.training.passes import collect, with_rows
 from jaxvision.training.schedules import EarlyStopping, Plateau
 from jaxvision.training.signals import StopSignals
 from jaxvision.training.state import TrainState
@@ -190,7 +191,7 @@ class Loop:
         self.examples_per_step = examples_per_step
         self._val_metrics, self._report, self._watch = val_metrics, report, watch
         self._train = driver.compile_train(train_step)
-        self._evaluate = driver.compile_eval(_with_rows(eval_step))
+        self._evaluate = driver.compile_eval(with_rows(eval_step))
         self._initial = state
         self._progress = _Progress()
         self._last_finite: dict[str, float] = {}
@@ -246,20 +247,9 @@ class Loop:
             variables: of a placed state, ``state.variables()``.
             data: the batches.
         """
-        sums: dict[str, float] = {}
-        index, logits = [], []
-        for batch in data:
-            outputs = self.driver.to_host(self._evaluate(variables, self.driver.place_batch(batch)))
-            seen = outputs.pop("weight") > 0
-            index.append(outputs.pop("index")[seen])
-            logits.append(outputs.pop("logits")[seen])
-            outputs.pop("loss")
-            for name, value in outputs.items():
-                sums[name] = sums.get(name, 0.0) + float(value)
-        if not index or not sum(len(part) for part in index):
-            raise ValueError("there is no readable picture to evaluate")
+        rows, sums = collect(self.driver, self._evaluate, variables, data)
         sums["loss"] = sums.pop("loss_sum") / sums.pop("weight_sum")
-        return Predictions(np.concatenate(index), np.concatenate(logits), sums)
+        return Predictions(rows["index"], rows["logits"], sums)
 
     def _epoch(self, state: TrainState, batches: Any, signals: StopSignals) -> tuple[TrainState, str | None]:
         """Steps up to the end of the epoch that the run is in, or to a signal."""
@@ -445,16 +435,6 @@ class Loop:
             jax.profiler.stop_trace()
             self._profiling = False
             self._report(f"the profile is in {self.options.profile_folder}")
-
-
-def _with_rows(step: EvalStep) -> EvalStep:
-    """Also gives back which rows of the batch are which examples."""
-
-    def evaluate(variables: Mapping[str, Any], batch: Mapping[str, Any], axis_name: Any = None) -> dict[str, Any]:
-        outputs = step(variables, batch, axis_name)
-        return {**outputs, "index": batch["index"], "weight": batch["weight"]}
-
-    return evaluate
 
 
 def _microbatches(batch: dict[str, np.ndarray], accum_steps: int) -> dict[str, np.ndarray]:
