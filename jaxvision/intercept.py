@@ -28,12 +28,15 @@ class Site:
         aliases: the other names of a shared module.
         module: the class of the module, as it was before.
         call_index: how often the module has already run in this pass: 0 but for a shared module.
+        instance: the module itself while its hook runs, with its variables; None otherwise. In the pure function of
+            `to_functional` it is a copy, which a hook may change.
     """
 
     path: str
     aliases: tuple[str, ...]
     module: type[nnx.Module]
     call_index: int = 0
+    instance: nnx.Module | None = None
 
 
 Hook = Callable[..., Any]
@@ -154,6 +157,11 @@ def sites(view: nnx.Module) -> tuple[Site, ...]:
     return tuple({id(m): m._hooked.site for m in named_modules(view).values() if isinstance(m, _HookedCall)}.values())
 
 
+def carries_hook(module: nnx.Module) -> bool:
+    """Whether a module itself carries a hook."""
+    return isinstance(module, _HookedCall)
+
+
 def is_hooked(module: nnx.Module) -> bool:
     """Whether a module, or any module inside it, carries a hook."""
     return any(isinstance(node, _HookedCall) for node in named_modules(module).values())
@@ -179,9 +187,11 @@ class _HookedCall(nnx.Module):
         call: Hook = super().__call__
         for hook in hooked.hooks:
             call = partial(hook, hooked.site, call)
+        outer, hooked.site.instance = hooked.site.instance, self
         try:
             return call(*args, **kwargs)
         finally:
+            hooked.site.instance = outer
             hooked.site.call_index += 1
 
 

@@ -268,6 +268,14 @@ class EfficientNet(ImageModel):
         self.classifiers = ("classifier",) if c.num_classes else ()
         name_sites(self)
 
+    @property
+    def stages(self) -> tuple[tuple[str, ...], ...]:
+        """Paths of the blocks, stage by stage."""
+        return tuple(
+            tuple(f"blocks.{stage}.{index}" for index in range(self.config.repeats(stage)))
+            for stage in range(len(self.config.stages))
+        )
+
     def forward_features(
         self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None
     ) -> Float[Array, "b h/32 w/32 d"]:

@@ -25,6 +25,11 @@ class ImageModel(nnx.Module):
     input_conv: str
     classifiers: tuple[str, ...]
 
+    @property
+    def stages(self) -> tuple[tuple[str, ...], ...]:
+        """Paths of the blocks, stage by stage; a network of one resolution is divided into quarters."""
+        raise TypeError(f"{type(self).__name__} defines no stages")
+
     def __call__(
         self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None
     ) -> Float[Array, "b classes"]:

@@ -290,6 +290,14 @@ class ResNet(ImageModel):
         self.classifiers = ("fc",) if c.num_classes else ()
         name_sites(self)
 
+    @property
+    def stages(self) -> tuple[tuple[str, ...], ...]:
+        """Paths of the blocks, stage by stage."""
+        return tuple(
+            tuple(f"layer{stage}.{index}" for index in range(depth))
+            for stage, depth in enumerate(self.config.layers, start=1)
+        )
+
     def forward_features(
         self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None
     ) -> Float[Array, "b h/32 w/32 d"]:

@@ -294,6 +294,14 @@ class SwinTransformer(ImageModel):
         self.classifiers = ("head.fc",) if c.num_classes else ()
         name_sites(self)
 
+    @property
+    def stages(self) -> tuple[tuple[str, ...], ...]:
+        """Paths of the blocks, stage by stage."""
+        return tuple(
+            tuple(f"layers.{stage}.blocks.{index}" for index in range(depth))
+            for stage, depth in enumerate(self.config.depths)
+        )
+
     def forward_features(
         self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None
     ) -> Float[Array, "b h/32 w/32 d"]:

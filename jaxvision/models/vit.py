@@ -230,6 +230,13 @@ class VisionTransformer(ImageModel):
         self.classifiers = () if not c.num_classes else ("head", "head_dist") if c.distilled else ("head",)
         name_sites(self)
 
+    @property
+    def stages(self) -> tuple[tuple[str, ...], ...]:
+        """Paths of the blocks; all have one resolution, so these are quarters of the depth (fewer blocks, fewer)."""
+        depth, parts = self.config.depth, min(4, self.config.depth)
+        edges = [depth * part // parts for part in range(parts + 1)]
+        return tuple(tuple(f"blocks.{i}" for i in range(*edges[part : part + 2])) for part in range(parts))
+
     def forward_features(
         self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None
     ) -> Float[Array, "b n d"]:

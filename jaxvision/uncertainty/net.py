@@ -1,0 +1,442 @@
+"""A network with stochastic sites, and what it predicts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxvision.paths import suggestion
+from jaxvision.uncertainty.draw import SiteError, random_pass, visited
+from jaxvision.uncertainty.linear_tail import closed_form, is_affine
+from jaxvision.uncertainty.plan import Plan
+from jaxvision.uncertainty.results import ClassificationPrediction, Moments, Prediction, RegressionPrediction
+from jaxvision.uncertainty.sample import Chunk, Sampled, Sampling, sample
+from jaxvision.uncertainty.sites import Sites, make_sites
+from jaxvision.uncertainty.statistics import (
+    ClassStatistic,
+    LabelStatistic,
+    Statistic,
+    ValueStatistic,
+    log_probabilities,
+    values_and_noise,
+)
+
+TASKS = ("classification", "binary", "multilabel", "regression", "heteroscedastic")
+_NUMERIC = ("regression", "heteroscedastic")
+Outputs = Callable[[Any, Any], Any]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Net:
+    """A network with stochastic sites: what `inject` returns. A pytree, so that it may be an argument of `jax.jit`.
+
+    Attributes:
+        variables: of the network, as `jaxvision.to_functional` gives them.
+        function: ``(variables, images) -> outputs``; its sites read the current pass (see `draw`).
+        plain: the same without sites.
+        plan: the sites and their rates.
+        task: what the outputs are.
+        example: shapes of an input, or None.
+    """
+
+    variables: Any
+    function: Outputs = field(metadata={"static": True})
+    plain: Outputs = field(metadata={"static": True})
+    plan: Plan = field(metadata={"static": True})
+    task: str = field(metadata={"static": True})
+    example: Any = field(metadata={"static": True}, default=None)
+
+    @property
+    def rate(self) -> float:
+        """The largest rate of any site."""
+        return self.plan.rate
+
+    @property
+    def sites(self) -> Sites:
+        """The stochastic sites, as a table that prints itself.
+
+        Raises:
+            ValueError: the input's shape is not known: call `try_on` first, or give ``example`` to `inject`.
+        """
+        if self.example is None:
+            raise ValueError(
+                "give inject(..., example=images) to see the sites' shapes, or use net.try_on(images).sites"
+            )
+        return make_sites(self.function, self.plan, self.variables, self.example)
+
+    def try_on(self, images: Any) -> "Net":
+        """The same network with the shape of these images for an example.
+
+        Raises:
+            SiteError: a site is not run by a pass.
+        """
+        example = jax.tree.map(lambda x: jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype), images)
+        visited(self.function, self.plan, self.variables, example)
+        return replace(self, example=example)
+
+    def with_rate(self, rate: float) -> "Net":
+        """The same sites at another rate: the largest becomes ``rate``, the others stay in proportion."""
+        return replace(self, plan=self.plan.with_rate(rate))
+
+    def with_task(self, task: str) -> "Net":
+        """The same network, its outputs read otherwise."""
+        return replace(self, task=checked_task(task))
+
+    def with_variables(self, variables: Any) -> "Net":
+        """The same sites in a network of other weights, for instance trained further."""
+        return replace(self, variables=variables)
+
+    def deterministic(self, images: Any) -> Float[Array, "b ..."]:
+        """The outputs of the network without dropout, in float32."""
+        return _deterministic(self.plain, self.variables, images)
+
+    def sample(self, images: Any, key: jax.Array, rows: Int[Array, " b"] | None = None) -> Float[Array, "b ..."]:
+        """The outputs of one random pass: a pure function, to `jax.vmap` over keys.
+
+        Args:
+            images: the network's input, examples first.
+            key: of the pass.
+            rows: numbers of the examples, on which their masks depend. Default: 0, 1, ...
+        """
+        rates = jnp.asarray(self.plan.active_rates, jnp.float32)
+        function = random_pass(self.function, self.plan.active)
+        return function((checked_key(key), rates), (self.variables, images, _rows(images, rows)))
+
+    def predict(
+        self,
+        images: Any,
+        key: jax.Array,
+        num_samples: int = 100,
+        *,
+        temperature: Float[Array, ""] | float = 1.0,
+        rows: Int[Array, " b"] | None = None,
+        chunk: Chunk = "auto",
+        budget: int | None = None,
+        tolerance: float | None = None,
+        keep: str | Sequence[str] = (),
+        method: str = "auto",
+        sharding: Any = None,
+    ) -> Prediction:
+        """Many random passes as one prediction with its uncertainty.
+
+        What comes before the first site is computed once. The result depends on the key, the rows' numbers and
+        ``num_samples``, not on how the work is divided. It may run under `jax.jit`; a batch may be sharded.
+
+        Args:
+            images: the network's input, examples first.
+            key: a threefry key; the same key gives the same answer.
+            num_samples: passes; with ``tolerance`` the most.
+            temperature: divides the logits.
+            rows: numbers of the examples. Their masks depend on them, so give a dataset's batches
+                ``start + arange(b)``. Default: 0, 1, ...
+            chunk: examples and samples to compute at a time, ``(examples, samples)``, or ``"auto"``.
+            budget: bytes of intermediate values that ``"auto"`` aims at. Default: 64 MiB on a CPU, where that is the
+                fastest, else 1 GiB.
+            tolerance: stop when no example's standard error is larger: of a class's probability, or of the mean in the
+                output's units. Checked chunk by chunk, after 16 samples at least.
+            keep: ``"samples"`` to have every pass's probabilities or values too.
+            method: of regression: ``"sample"``, ``"closed-form"``, or ``"auto"`` for the closed form where it is exact:
+                where the output is linear in the masks (see `jaxvision.uncertainty.linear_tail`).
+            sharding: a `jax.sharding.NamedSharding` of the samples' axis, to divide samples among devices.
+
+        Raises:
+            SiteError: a site is not run by the pass, or lies in a loop.
+            ValueError: wrong arguments, or a network whose outputs do not fit its task.
+        """
+        kept = (keep,) if isinstance(keep, str) else tuple(keep)
+        if set(kept) - {"samples"}:
+            raise ValueError(f"keep takes 'samples', got {keep!r}")
+        if method not in ("auto", "sample", "closed-form"):
+            raise ValueError(f"method is 'auto', 'sample' or 'closed-form', got {method!r}")
+        sampling = Sampling(num_samples, chunk, budget, tolerance, bool(kept), sharding)
+        numeric = self.task in _NUMERIC
+        if numeric and not kept and method != "sample" and (method != "auto" or self.has_linear_tail(images)):
+            moments = self._closed_form(images, jnp.asarray([self.plan.active_rates], jnp.float32))
+            return RegressionPrediction(moments.mean[0], moments.variance[0], None, moments.deterministic, jnp.int32(0))
+        if method == "closed-form":
+            raise ValueError("the closed form is for regression; `logit_moments` has it for logits")
+        statistic = ValueStatistic(self.task) if numeric else ClassStatistic(self.task)
+        rates = jnp.asarray([self.plan.active_rates], jnp.float32)
+        context = None if numeric else jnp.asarray(temperature, jnp.float32)
+        done = self._sample(statistic, sampling, images, key, rates, rows, context)
+        if numeric:
+            return _regression(self.task, done)
+        return _classification(self.task, done, context)
+
+    def moments(
+        self,
+        images: Any,
+        key: jax.Array,
+        rates: Float[Array, " r"],
+        num_samples: int = 100,
+        *,
+        rows: Int[Array, " b"] | None = None,
+        chunk: Chunk = "auto",
+        budget: int | None = None,
+    ) -> Moments:
+        """Mean and variance of a regression's output at each of several rates, in one compiled function.
+
+        All rates share the prefix and the random numbers. Where the output is linear in the masks both are exact, and
+        nothing is sampled.
+
+        Args:
+            images: the network's input, examples first.
+            key: a threefry key.
+            rates: of the site with the largest rate; the others' stay in proportion.
+            num_samples: passes at each rate.
+            rows: see `predict`.
+            chunk: see `predict`.
+            budget: see `predict`.
+        """
+        if self.task not in _NUMERIC:
+            raise ValueError(f"moments are of a regression's outputs; the task is {self.task!r}")
+        grid = jnp.asarray(rates, jnp.float32)[:, None] * jnp.asarray(_shares(self.plan), jnp.float32)
+        if self.has_linear_tail(images):
+            return self._closed_form(images, grid)
+        done = self._sample(
+            ValueStatistic(self.task), Sampling(num_samples, chunk, budget), images, key, grid, rows, None
+        )
+        values, _ = values_and_noise(self.task, done.deterministic)
+        return Moments(done.results["mean"], done.results["variance"], done.results.get("aleatoric"), values)
+
+    def logit_moments(self, images: Any) -> Moments:
+        """Exact mean and variance of the outputs, for each of one rate (the plan's), without sampling.
+
+        Raises:
+            ValueError: the outputs are not linear in the masks.
+        """
+        return self._closed_form(images, jnp.asarray([self.plan.active_rates], jnp.float32))
+
+    def label_log_probs(
+        self,
+        images: Any,
+        labels: Int[Array, " b"],
+        key: jax.Array,
+        rates: Float[Array, " r"],
+        temperatures: Float[Array, " t"],
+        num_samples: int = 100,
+        *,
+        rows: Int[Array, " b"] | None = None,
+        chunk: Chunk = "auto",
+        budget: int | None = None,
+    ) -> Float[Array, "r t b"]:
+        """Log of the averaged softmax at the labels, at each of several rates and temperatures, in one function.
+
+        Of multi-label outputs the labels are ``(b, k)`` of 0 and 1, and the result has the axis of labels last.
+
+        Args:
+            images: the network's input, examples first.
+            labels: class numbers.
+            key: a threefry key; random numbers are common to all rates.
+            rates: of the site with the largest rate; the others' stay in proportion.
+            temperatures: what logits are divided by.
+            num_samples: passes at each rate.
+            rows: see `predict`.
+            chunk: see `predict`.
+            budget: see `predict`.
+        """
+        if self.task in _NUMERIC:
+            raise ValueError(f"labels' probabilities are of a classification; the task is {self.task!r}")
+        grid = jnp.asarray(rates, jnp.float32)[:, None] * jnp.asarray(_shares(self.plan), jnp.float32)
+        done = self._sample(
+            LabelStatistic(self.task),
+            Sampling(num_samples, chunk, budget),
+            images,
+            key,
+            grid,
+            rows,
+            jnp.asarray(temperatures, jnp.float32),
+            jnp.asarray(labels, jnp.int32),
+        )
+        return jnp.moveaxis(done.results["log_probs"], 2, 1)
+
+    def has_linear_tail(self, images: Any) -> bool:
+        """Whether the outputs are linear in the masks, so that their mean and variance are exact without sampling."""
+        if self.task == "heteroscedastic" or not self.plan.active:
+            return False
+        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), images)
+        return is_affine(self.function, self.plan, self.variables, shapes)
+
+    def _closed_form(self, images: Any, grid: Float[Array, "r sites"]) -> Moments:
+        if not self.has_linear_tail(images):
+            raise ValueError("the outputs are not linear in the masks, so that there is no closed form: sample")
+        mean, variance = closed_form(self.function, self.plan, self.variables, images, grid)
+        return Moments(jnp.broadcast_to(mean, variance.shape), variance, None, mean)
+
+    def _sample(
+        self,
+        statistic: Statistic,
+        sampling: Sampling,
+        images: Any,
+        key: jax.Array,
+        grid: Float[Array, "r sites"],
+        rows: Int[Array, " b"] | None,
+        context: Any,
+        row_context: Any = None,
+    ) -> Sampled:
+        fixed = (self.variables, images, _rows(images, rows))
+        return _sampled(
+            self.function,
+            self.plan,
+            statistic,
+            _placed(sampling, images),
+            checked_key(key),
+            grid,
+            fixed,
+            context,
+            row_context,
+        )
+
+
+def make_net(
+    function: Outputs,
+    plain: Outputs,
+    variables: Any,
+    plan: Plan,
+    task: str,
+    example: Any,
+    groups: Mapping[str, Sequence[str]],
+) -> Net:
+    """A network from its function with sites.
+
+    Args:
+        function: ``(variables, images) -> outputs`` whose sites read `current_draw`.
+        plain: the same without sites.
+        variables: of the network.
+        plan: the sites.
+        task: one of `TASKS`, or ``"multiclass"``.
+        example: shapes of an input, or None.
+        groups: what was asked for, with the sites it selected: sites that never run are left out if others of the same
+            group do.
+
+    Raises:
+        SiteError: none of a group's sites is run by a pass.
+    """
+    task = checked_task(task)
+    if example is not None:
+        plan = _running(function, plan, variables, example, groups)
+    return Net(variables, function, plain, plan, task, example)
+
+
+def checked_task(task: str) -> str:
+    """A task's name in this package.
+
+    Raises:
+        ValueError: there is no such task.
+    """
+    task = "classification" if task == "multiclass" else task
+    if task not in TASKS:
+        raise ValueError(f"unknown task {task!r}{suggestion(task, TASKS)}; there are {', '.join(TASKS)}")
+    return task
+
+
+def checked_key(key: jax.Array) -> jax.Array:
+    """A typed key whose numbers are the same under `jax.vmap` as without.
+
+    Raises:
+        ValueError: a key of another kind.
+    """
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.wrap_key_data(key)
+    kind = str(jax.random.key_impl(key))
+    if "threefry" not in kind:
+        raise ValueError(
+            f"the key is of the kind {kind}, whose numbers change under vmap, so that results would depend on the "
+            "chunks: use jax.random.key(seed, impl='threefry2x32')"
+        )
+    if key.shape:
+        raise ValueError(f"one key is expected, got an array of keys of shape {key.shape}: passes have their own keys")
+    return key
+
+
+def _shares(plan: Plan) -> list[float]:
+    shares = [rate / plan.rate for rate in plan.active_rates]
+    if not shares:
+        raise ValueError("all rates are 0, so that there is nothing to vary: inject with a rate above 0")
+    return shares
+
+
+def _rows(images: Any, rows: Any) -> Int[Array, " b"]:
+    count = jax.tree.leaves(images)[0].shape[0]
+    if rows is None:
+        return jnp.arange(count, dtype=jnp.int32)
+    rows = jnp.asarray(rows, jnp.int32)
+    if rows.shape != (count,):
+        raise ValueError(f"rows are numbers of the {count} examples, got shape {rows.shape}")
+    return rows
+
+
+def _placed(sampling: Sampling, images: Any) -> Sampling:
+    """A batch that lies on several devices is not divided: its examples already are."""
+    if sampling.chunk != "auto":
+        return sampling
+    for leaf in jax.tree.leaves(images):
+        if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) and len(leaf.sharding.device_set) > 1:
+            return replace(sampling, whole=True)
+    return sampling
+
+
+def _running(function: Outputs, plan: Plan, variables: Any, example: Any, groups: Mapping[str, Sequence[str]]) -> Plan:
+    """The plan without sites that never run, if others that the same pattern selected do."""
+    ran = {visit.path for visit in visited(function, plan, variables, example)}
+    for label, paths in groups.items():
+        if not ran & set(paths):
+            raise SiteError(
+                f"of what {label!r} selects nothing is run by a pass (perhaps entered by another method): "
+                f"{', '.join(paths[:5])}"
+            )
+    return Plan(tuple(site for site in plan.sites if site.path in ran))
+
+
+@partial(jax.jit, static_argnames=("plain",))
+def _deterministic(plain: Outputs, variables: Any, images: Any) -> Float[Array, "b ..."]:
+    return plain(variables, images).astype(jnp.float32)
+
+
+@partial(jax.jit, static_argnames=("function", "plan_paths", "statistic", "sampling"))
+def _compiled(
+    function: Outputs,
+    plan_paths: tuple[str, ...],
+    statistic: Statistic,
+    sampling: Sampling,
+    key: jax.Array,
+    grid: Float[Array, "r sites"],
+    fixed: Any,
+    context: Any,
+    row_context: Any,
+) -> Sampled:
+    return sample(random_pass(function, plan_paths), statistic, sampling, key, grid, fixed, context, row_context)
+
+
+def _sampled(function: Outputs, plan: Plan, *rest: Any) -> Sampled:
+    return _compiled(function, plan.active, *rest)
+
+
+def _classification(task: str, done: Sampled, temperature: Float[Array, ""]) -> ClassificationPrediction:
+    results = {name: value[0] for name, value in done.results.items()}
+    votes = results.pop("votes")
+    plain = jnp.exp(log_probabilities(task, done.deterministic, temperature))
+    own = jnp.take_along_axis(votes, plain.argmax(-1)[..., None], axis=-1)[..., 0]
+    samples = None if done.outputs is None else jnp.exp(log_probabilities(task, done.outputs[0], temperature))
+    return ClassificationPrediction(
+        **results,
+        variation_ratio=1 - votes.max(-1),
+        flip_rate=1 - own,
+        deterministic_probs=plain,
+        num_samples=done.count,
+        samples=samples,
+    )
+
+
+def _regression(task: str, done: Sampled) -> RegressionPrediction:
+    results = {name: value[0] for name, value in done.results.items()}
+    plain, _ = values_and_noise(task, done.deterministic)
+    samples = None if done.outputs is None else values_and_noise(task, done.outputs[0])[0]
+    return RegressionPrediction(
+        results["mean"], results["variance"], results.get("aleatoric"), plain, done.count, samples
+    )
