@@ -58,7 +58,7 @@ class Album:
         """A card for each example, with its picture where there are pictures, which also go into a PNG."""
         thumbnails = [self._thumbnail(example) for example in examples]
         if self._pictures is not None and examples:
-            captions = [(f"true: {e.truth}", f"predicted: {e.said}", e.name) for e in examples]
+            captions = [[*(f"{term}: {value}" for term, value in e.lines), e.name] for e in examples]
             self._png(name, picture_grid(thumbnails, captions), description)
         cards = [self._card(example, picture) for example, picture in zip(examples, thumbnails, strict=True)]
         return tag("div", join(*cards), class_="cards")
@@ -84,12 +84,11 @@ class Album:
         if picture is not None:
             stream = io.BytesIO()
             picture.save(stream, format="PNG")
-            alt = f"{example.name}: true {example.truth}, predicted {example.said}"
+            alt = f"{example.name}: {', '.join(f'{term} {value}' for term, value in example.lines)}"
             parts.append(tag("div", tag("img", src=_data_url(stream.getvalue()), alt=alt), class_="frame"))
         elif self._pictures is not None:
             parts.append(tag("div", "no picture", class_="frame"))
-        rows = [("true", example.truth), ("predicted", example.said)]
-        facts = [tag("div", tag("dt", term), tag("dd", value)) for term, value in rows]
+        facts = [tag("div", tag("dt", term), tag("dd", value)) for term, value in example.lines]
         bars = [
             tag(
                 "div",

@@ -26,16 +26,24 @@ class Example:
     Attributes:
         index: its place in the data.
         name: its file name or id.
-        truth: the true label, to read.
+        truth: the true label, to read; None where it is not known.
         said: the prediction, to read.
         bars: the probabilities worth seeing, highest first.
+        facts: other things worth reading, each with its name.
     """
 
     index: int
     name: str
-    truth: str
+    truth: str | None
     said: str
     bars: tuple[Bar, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        """What there is to read, each with its name."""
+        truth = [] if self.truth is None else [("true", self.truth)]
+        return [*truth, ("predicted", self.said), *self.facts]
 
 
 def worst_mistakes(
@@ -50,7 +58,9 @@ def worst_mistakes(
     wrong = np.flatnonzero(predicted != labels)
     confidence = probabilities[wrong, predicted[wrong]]
     order = wrong[np.argsort(-confidence, kind="stable")][:limit]
-    return [_example(int(i), names, labels, probabilities, predicted, class_names) for i in order]
+    return [
+        class_example(int(i), names[i], int(labels[i]), probabilities[i], int(predicted[i]), class_names) for i in order
+    ]
 
 
 def most_uncertain(
@@ -69,27 +79,39 @@ def most_uncertain(
     else:
         distance = np.abs(probabilities[:, 1] - threshold)
     order = np.argsort(distance, kind="stable")[:limit]
-    return [_example(int(i), names, labels, probabilities, predicted, class_names) for i in order]
+    return [
+        class_example(int(i), names[i], int(labels[i]), probabilities[i], int(predicted[i]), class_names) for i in order
+    ]
 
 
-def _example(
+def class_example(
     index: int,
-    names: Sequence[str],
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    predicted: np.ndarray,
+    name: str,
+    truth: int | None,
+    row: Float[np.ndarray, " k"],
+    said: int,
     class_names: Sequence[str],
+    facts: Sequence[tuple[str, str]] = (),
 ) -> Example:
-    row, truth, said = probabilities[index], int(labels[index]), int(predicted[index])
+    """An example with its most probable classes, the predicted one and the true one among them.
+
+    Args:
+        index: its place in the data.
+        name: its file name or id.
+        truth: the true class; None where it is not known.
+        row: its probabilities.
+        said: the predicted class.
+        class_names: one a class.
+        facts: see `Example`.
+    """
     shown = [int(c) for c in np.argsort(-row, kind="stable")[:_BARS]]
-    shown += [c for c in (said, truth) if c not in shown]
-    kinds = [_kind(c == truth, c == said) for c in shown]
-    bars = tuple(Bar(class_names[c], float(row[c]), kind) for c, kind in zip(shown, kinds, strict=True))
-    return Example(index, names[index], class_names[truth], class_names[said], bars)
+    shown += [c for c in (said, truth) if c is not None and c not in shown]
+    bars = tuple(Bar(class_names[c], float(row[c]), _kind(c, truth, said)) for c in shown)
+    return Example(index, name, None if truth is None else class_names[truth], class_names[said], bars, tuple(facts))
 
 
-def _kind(true: bool, said: bool) -> Literal["true", "wrong", "other"]:
-    return "true" if true else "wrong" if said else "other"
+def _kind(shown: int, truth: int | None, said: int) -> Literal["true", "wrong", "other"]:
+    return "true" if shown == truth else "wrong" if shown == said and truth is not None else "other"
 
 
 def worst_multilabel(

@@ -1,8 +1,6 @@
 """One page that says how good a model is, with the files behind it."""
 
-import datetime
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +12,21 @@ from jaxvision.evaluation.checks import checked_probabilities
 from jaxvision.evaluation.classification import ClassificationResult, predicted_classes
 from jaxvision.evaluation.classification_sections import classification_sections
 from jaxvision.evaluation.history import History
-from jaxvision.evaluation.html import Markup, join, tag
 from jaxvision.evaluation.metrics import Result
 from jaxvision.evaluation.multilabel import MultilabelResult
 from jaxvision.evaluation.other_sections import multilabel_sections, regression_sections
+from jaxvision.evaluation.page import counted, page
 from jaxvision.evaluation.predictions import classification_csv, multilabel_csv, regression_csv
 from jaxvision.evaluation.sections import (
     Section,
     comparison_section,
     files_section,
     history_section,
+    notes_section,
     settings_section,
 )
 from jaxvision.evaluation.summary import cautions, headlines, sentences
 from jaxvision.evaluation.threshold import Threshold
-from jaxvision.version import __version__
 
 
 def write_report(
@@ -87,12 +85,13 @@ def write_report(
     }
     album.json("metrics.json", document, "every number of this report")
     remarks = [*notes, *cautions(result), *album.problems]
-    if remarks:
-        sections.append(Section("notes", "Notes", tag("ul", join(*(tag("li", remark) for remark in remarks)))))
+    sections += notes_section(remarks)
     sections.append(files_section(album))
-    page = album.folder / "report.html"
-    page.write_text(_page(title, result, sections), encoding="utf-8", newline="")
-    return page
+    path = album.folder / "report.html"
+    count = counted(result.count, "example", "examples")
+    content = page(title, count, headlines(result), [" ".join(sentences(result))], sections)
+    path.write_text(content, encoding="utf-8", newline="")
+    return path
 
 
 def _check(
@@ -132,36 +131,3 @@ def _result_sections(
     what = "true and predicted values of every example"
     album.text("predictions.csv", regression_csv(names, targets, predictions, result.target_names), what)
     return regression_sections(album, result, names, targets, predictions)
-
-
-def _page(title: str, result: Result, sections: Sequence[Section]) -> str:
-    style = resources.files("jaxvision.evaluation").joinpath("report.css").read_text(encoding="utf-8")
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", title),
-        tag("style", Markup(f"\n{style}")),
-    )
-    tiles = [
-        tag("div", tag("dt", line.name), tag("dd", line.value), tag("dd", line.note, class_="note"))
-        for line in headlines(result)
-    ]
-    today = datetime.date.today().isoformat()
-    kinds = "examples" if result.count != 1 else "example"
-    byline = f"{result.count} {kinds}. Written on {today} by jaxvision {__version__}."
-    links = [tag("a", section.title, href=f"#{section.anchor}") for section in sections]
-    parts = [
-        tag("section", tag("h2", section.title, id=f"{section.anchor}"), section.body, aria_labelledby=section.anchor)
-        for section in sections
-    ]
-    header = tag(
-        "header",
-        tag("h1", title),
-        tag("p", byline, class_="byline"),
-        tag("dl", join(*tiles), class_="tiles"),
-        tag("p", " ".join(sentences(result)), class_="summary"),
-        tag("nav", join(*links), aria_label="Contents"),
-    )
-    body = tag("body", join(header, tag("main", join(*parts))))
-    return f"<!DOCTYPE html>\n{tag('html', join(head, body), lang='en')}\n"

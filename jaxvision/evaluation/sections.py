@@ -102,6 +102,13 @@ def comparison_section(album: Album, results: Mapping[str, ClassificationResult]
     return [Section("comparison", "Choices compared", join(words, scrolled(table.html()), figure))]
 
 
+def notes_section(notes: Sequence[str]) -> list[Section]:
+    """What else a reader should know."""
+    if not notes:
+        return []
+    return [Section("notes", "Notes", tag("ul", join(*(tag("li", note) for note in notes))))]
+
+
 def files_section(album: Album) -> Section:
     """What lies beside the page."""
     rows = [
