@@ -1,6 +1,5 @@
 """Evaluating what was trained: one run or the mean of several, on any split, with or without test-time augmentation."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +12,11 @@ from jaxvision.data.dataset import ImageDataset
 from jaxvision.data.loader import EvalLoader
 from jaxvision.evaluation.metrics import Result
 from jaxvision.experiment import assess
-from jaxvision.experiment.network import build_network, prepare_images, preprocess_of
-from jaxvision.experiment.splits import choose_task, open_data, open_split, selection
-from jaxvision.experiment.train import DESCRIPTION
+from jaxvision.experiment.network import prepare_images, preprocess_of
+from jaxvision.experiment.splits import choose_task, open_data, open_split
+from jaxvision.experiment.trained import class_names_of, load_trained, settings_of, without_weights
 from jaxvision.functional import to_functional
-from jaxvision.paths import nest
-from jaxvision.registry import model_info
-from jaxvision.training.checkpoint import Checkpointer, read_arrays
-from jaxvision.training.config import ConfigError, DataOptions, LossOptions, NetworkOptions, TrainConfig, read_config
+from jaxvision.training.config import ConfigError, DataOptions, TrainConfig
 from jaxvision.training.loop import Predictions
 from jaxvision.training.losses import Task
 from jaxvision.training.parallel import Driver, make_driver
@@ -76,10 +72,10 @@ def evaluate(
         ConfigError: a source is neither a run nor a model, or the sources or data do not fit together.
         CheckpointError: a run has no such checkpoint.
     """
-    runs = [_settings(source) for source in sources]
+    runs = [settings_of(source) for source in sources]
     if data.data:
         options = data
-        dataset, name = open_split(options, split, runs[0].loss.task, _class_names(sources[0]))
+        dataset, name = open_split(options, split, runs[0].loss.task, class_names_of(sources[0]))
     else:
         options = runs[0].data
         if not options.data:
@@ -87,7 +83,7 @@ def evaluate(
         dataset, name = _split(options, runs[0].loss.task, split)
     say(f"{name}: {len(dataset)} pictures of {options.data}")
     devices = make_driver(driver)
-    tasks = [choose_task(_without_weights(run.loss), run.network, dataset) for run in runs]
+    tasks = [choose_task(without_weights(run.loss), run.network, dataset) for run in runs]
     members = [
         _member(source, run, task, checkpoint, tta, devices)
         for source, run, task in zip(sources, runs, tasks, strict=True)
@@ -129,20 +125,6 @@ def evaluate(
     return Evaluated(result, report, len(dataset))
 
 
-def _settings(source: str) -> TrainConfig:
-    """The settings of a run, or of a published model as if it were one."""
-    folder = Path(source)
-    if (folder / "args.yaml").exists():
-        return read_config(folder / "args.yaml", TrainConfig())
-    if folder.exists():
-        raise ConfigError(f"{source!r} is not the folder of a run: it has no args.yaml")
-    try:
-        model_info(source)
-    except ValueError as error:
-        raise ConfigError(f"{source!r} is neither the folder of a run nor a model: {error}") from None
-    return TrainConfig(network=NetworkOptions(model=source, pretrained=True))
-
-
 def _split(options: DataOptions, task: str, name: str | None) -> tuple[ImageDataset, str]:
     """The examples to evaluate: a split of the run's data, divided as the run divided them."""
     splits = open_data(options, task)
@@ -153,31 +135,12 @@ def _split(options: DataOptions, task: str, name: str | None) -> tuple[ImageData
     return (dataset, name) if dataset is not None else open_split(options, name, task)
 
 
-def _class_names(source: str) -> tuple[str, ...]:
-    """The classes of a run, in the order of its outputs; none for a published model."""
-    file = Path(source) / DESCRIPTION
-    return tuple(json.loads(file.read_text(encoding="utf-8"))["class_names"]) if file.exists() else ()
-
-
-def _without_weights(loss: LossOptions) -> LossOptions:
-    """The task without what concerns training alone: a split need not have all the classes to balance."""
-    return LossOptions(task=loss.task)
-
-
 def _member(
     source: str, run: TrainConfig, task: Task, checkpoint: str, tta: Tta, driver: Driver
 ) -> Callable[[EvalLoader], Predictions]:
     """A network of the ensemble, compiled once for all the data it will see."""
-    trained = (Path(source) / "args.yaml").exists()
-    if not trained and task.num_outputs != model_info(source).num_classes:
-        raise ConfigError(
-            f"{source!r} tells {model_info(source).num_classes} classes, but the data have {task.num_outputs}: "
-            "fine-tune it on such data first, or evaluate it on data of its own classes"
-        )
-    network = build_network(run.network, task, run.job.seed, weights=not trained)
-    apply, variables = to_functional(network.model)
-    if trained:
-        variables = _checkpoint(Path(source), checkpoint, run, task)
+    network, variables = load_trained(source, run, task, checkpoint)
+    apply, _ = to_functional(network.model)
     prepare = prepare_images(task, network.preprocess, run.network.dtype)
     views = _VIEWS[tta]
 
@@ -194,35 +157,3 @@ def _member(
         return Predictions(rows["index"], rows["logits"], sums)
 
     return predict
-
-
-def _checkpoint(folder: Path, which: str, run: TrainConfig, task: Task) -> dict[str, Any]:
-    """The variables of one of a run's checkpoints."""
-    metric, mode = selection(run, task)
-    checkpoints = Checkpointer(folder / "checkpoints", metric=metric, mode=mode)
-    steps = checkpoints.steps()
-    if not steps:
-        raise ConfigError(f"{str(folder)!r} has no checkpoint")
-    if which == "last":
-        step = steps[-1]
-    elif which == "best":
-        best = checkpoints.best_step()
-        step = steps[-1] if best is None else best
-    elif which.isdecimal() and int(which) in steps:
-        step = int(which)
-    else:
-        known = ", ".join(map(str, steps))
-        raise ConfigError(f"{str(folder)!r} has no checkpoint {which!r}: there are best, last, {known}")
-    arrays = read_arrays(checkpoints.directory, ("params.**", "frozen.**", "batch_stats.**", "ema.**"), step)
-    averaged = run.optim.model_ema
-    found: dict[str, dict[str, Any]] = {"params": {}, "batch_stats": {}}
-    for name, value in arrays.items():
-        collection, _, path = name.partition(".")
-        if collection == "frozen" or (collection == "params" and not averaged):
-            found["params"][path] = value
-        elif collection == "batch_stats" and not averaged:
-            found["batch_stats"][path] = value
-        elif collection == "ema" and averaged:
-            part, _, inner = path.partition(".")
-            found[part][inner] = value
-    return {collection: nest(values) for collection, values in found.items()}

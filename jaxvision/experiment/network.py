@@ -1,6 +1,7 @@
 """A network as the settings describe it: architecture, weights, head, preprocessing, and what of it is trained."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, cast
 
 import jax
@@ -156,6 +157,29 @@ def prepare_images(task: Task, preprocess: Preprocess, dtype: str, augment: Augm
 def prepare_features(task: Task) -> Prepare:
     """``prepare(batch, key)`` where the batch's images are a backbone's features already."""
     return lambda batch, key: (batch["image"], task.targets(batch["label"]))
+
+
+class Backbone(nnx.Module):
+    """A model up to what its classifier sees."""
+
+    def __init__(self, model: ImageModel):
+        self.model = model
+
+    def __call__(self, images: jax.Array, train: bool = False, rngs: Any = None) -> jax.Array:
+        """Pooled features."""
+        return self.model.forward_head(self.model.forward_features(images), pre_logits=True)
+
+
+def classifier_view(model: ImageModel) -> ImageModel:
+    """The model from where `Backbone` ends: it takes pooled features. It shares the model's variables and paths."""
+    view = nnx.clone(model, variables=False, graph=True)
+    view.__class__ = _classifier_class(type(model))
+    return view
+
+
+@cache  # Flax registers every subclass for good
+def _classifier_class(base: type[ImageModel]) -> type[ImageModel]:
+    return type(base.__name__, (base,), {"__doc__": base.__doc__, "__call__": base.classify})
 
 
 def _parsed(value: str) -> Any:

@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 
 import jaxvision
 from jaxvision.data.dataset import ImageDataset
@@ -23,6 +22,7 @@ from jaxvision.evaluation.threshold import Threshold
 from jaxvision.experiment import assess
 from jaxvision.experiment.features import FeatureEvalLoader, FeatureLoader
 from jaxvision.experiment.network import (
+    Backbone,
     Network,
     build_network,
     prepare_features,
@@ -31,8 +31,8 @@ from jaxvision.experiment.network import (
     trained_and_frozen,
 )
 from jaxvision.experiment.splits import Splits, choose_task, open_data, selection
+from jaxvision.experiment.trained import DESCRIPTION
 from jaxvision.functional import to_functional
-from jaxvision.models.image_model import ImageModel
 from jaxvision.nn.norm import set_axis_name
 from jaxvision.paths import flatten
 from jaxvision.training.checkpoint import Checkpointer
@@ -53,9 +53,6 @@ from jaxvision.training.writers import FileWriter, TensorBoardWriter, WandbWrite
 logger = logging.getLogger(__name__)
 
 Report = Callable[[str], None]
-
-DESCRIPTION = "model.json"
-"""The file of a run that says what goes into its network and what comes out: classes and preprocessing."""
 
 _ADAPTIVE = ("adam", "lamb", "lars", "lion", "adan")  # timm scales their rate by the root of the batch
 
@@ -403,7 +400,7 @@ class _Run:
     @cached_property
     def _backbone(self) -> tuple[Callable[[Any, Any], Any], Any]:
         """The compiled pass up to the classifier, and its variables on the devices."""
-        apply, variables = to_functional(_Backbone(self.model))
+        apply, variables = to_functional(Backbone(self.model))
         prepare = prepare_images(self.task, self.network.preprocess, self.config.network.dtype)
 
         def step(variables: Any, batch: Any, axis_name: Any = None) -> dict[str, Any]:
@@ -422,17 +419,6 @@ class _Run:
             for name, value in flatten(variables[collection]).items()
         }
         save_file(arrays, self.output / "model.safetensors", metadata={"model": self.config.network.model})
-
-
-class _Backbone(nnx.Module):
-    """A model up to what its classifier sees."""
-
-    def __init__(self, model: ImageModel):
-        self.model = model
-
-    def __call__(self, images: jax.Array, train: bool = False, rngs: Any = None) -> jax.Array:
-        """Pooled features."""
-        return self.model.forward_head(self.model.forward_features(images), pre_logits=True)
 
 
 def learning_rate(config: TrainConfig) -> float:
