@@ -41,6 +41,7 @@ class Draw:
         rows: numbers of the examples.
         rates: of each site, by path.
         given: masks to use in place of drawn ones, by path and call; for the closed form.
+        probe: nothing is computed, the pass only shows what its sites are.
         visits: every masked call so far.
     """
 
@@ -48,6 +49,7 @@ class Draw:
     rows: Int[Array, " b"]
     rates: Mapping[str, Float[Array, ""]]
     given: Mapping[tuple[str, int], Float[Array, "b ..."]] | None = None
+    probe: bool = False
     visits: list[Visit] = field(default_factory=list)
 
     def active(self, spec: SiteSpec) -> bool:
@@ -63,6 +65,8 @@ class Draw:
         if not (isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.floating)):
             what = f"{x.dtype} {x.shape}" if isinstance(x, jax.Array) else type(x).__name__
             raise TypeError(f"what {spec.path!r} has at its {spec.at} is {what}, not an array of floats to mask")
+        if self.probe:
+            _refuse_vmap(x, spec.path)
         call = self._visit(spec, x.shape, mask_shape(spec, x.shape), x.dtype)
         if self.given is not None:
             return apply_mask(spec, x, self.given[spec.path, call])
@@ -71,6 +75,8 @@ class Draw:
 
     def kernel(self, spec: SiteSpec, kernel: Float[Array, "..."]) -> Float[Array, "..."]:
         """A kernel with its mask applied."""
+        if self.probe:
+            _refuse_vmap(kernel, spec.path)
         call = self._visit(spec, kernel.shape, kernel.shape, kernel.dtype)
         if self.given is not None:
             return kernel * self.given[spec.path, call].astype(kernel.dtype)
@@ -81,6 +87,24 @@ class Draw:
         call = sum(visit.path == spec.path for visit in self.visits)
         self.visits.append(Visit(spec.path, call, shape, mask, dtype))
         return call
+
+
+def _refuse_vmap(x: Array, path: str) -> None:
+    """Raises if the network itself maps over ``x``: a site does not see the mapped axis, and would draw one mask."""
+
+    @jax.custom_batching.custom_vmap
+    def unmapped(x: Array) -> Array:
+        return x
+
+    @unmapped.def_vmap
+    def refuse(axis_size: int, in_batched: Any, x: Array) -> Any:
+        raise SiteError(
+            f"{path!r} lies inside a jax.vmap of the network, where all {axis_size} would have the same mask: give the "
+            "network whole batches (or, to an adapter, the function of one example and per_example=True), or inject "
+            "outside"
+        )
+
+    unmapped(jax.lax.stop_gradient(x))
 
 
 _current: ContextVar[Draw | None] = ContextVar("jaxvision_draw", default=None)
@@ -133,7 +157,7 @@ def visited(function: Outputs, plan: Plan, variables: Any, example: Any) -> list
 
     def run(variables: Any, images: Any, key: jax.Array) -> Any:
         rows = jnp.arange(jax.tree.leaves(images)[0].shape[0])
-        draw = Draw(key, rows, {site.path: jnp.float32(site.rate) for site in plan.sites})
+        draw = Draw(key, rows, {site.path: jnp.float32(site.rate) for site in plan.sites}, probe=True)
         with drawing(draw):
             outputs = function(variables, images)
         visits.extend(draw.visits)
