@@ -35,14 +35,15 @@ def ranked_score(row, label, share, penalty=0.0, k_reg=0):
     return min(row[order[:rank]].sum() + share * row[label], 1) + penalty * max(rank + 1 - k_reg, 0)
 
 
-def test_the_sets_are_the_papers():
+@pytest.mark.parametrize("alpha", [0.1, 0.4])
+def test_the_sets_are_the_papers(alpha):
     probs, labels = drawn(0)
     new, _ = drawn(1)
     key, other_key = jax.random.key(0), jax.random.key(1)
     shares = np.asarray(jax.random.uniform(key, (N, 1)))[:, 0]
     new_shares = np.asarray(jax.random.uniform(other_key, (N, 1)))[:, 0]
     ones = np.ones(N)
-    rank = math.ceil((N + 1) * 0.9)
+    rank = math.ceil((N + 1) * (1 - alpha))
 
     def sets(score, u, v):
         q = np.sort([score(row, label, share) for row, label, share in zip(probs, labels, u, strict=True)])[rank - 1]
@@ -57,10 +58,10 @@ def test_the_sets_are_the_papers():
         return ranked_score(*args, 0.1, 2)
 
     for fit, score in (("lac", lac), ("aps", ranked_score), ("raps", raps)):
-        got = FITS[fit](probs, labels, 0.1).predict_sets(new)
+        got = FITS[fit](probs, labels, alpha).predict_sets(new)
         np.testing.assert_array_equal(got, sets(score, ones, ones), err_msg=fit)
     for fit, score in (("aps", ranked_score), ("raps", raps)):
-        got = FITS[fit](probs, labels, 0.1, key).predict_sets(new, other_key)
+        got = FITS[fit](probs, labels, alpha, key).predict_sets(new, other_key)
         np.testing.assert_array_equal(got, sets(score, shares, new_shares), err_msg=fit)
 
 
@@ -117,6 +118,7 @@ def test_intervals_cover_though_the_standard_deviations_are_wrong():
         (19, 0.05, 19),
         (99, 0.1, 90),
         (99, 0.93, 7),
+        (9, 0.7, 3),  # 10 * (1 - 0.7) is 3.0000000000000004 in floats
         (10, 0.1, 10),
         (11, 0.1, 11),
         (1, 0.5, 1),
@@ -181,6 +183,7 @@ def test_sets_under_jit_and_of_tied_probabilities():
     certain = np.eye(K, dtype=np.float32)[labels]
     aps = conformal.fit_aps(certain, labels, 0.1)
     assert aps.quantile == 1
+    assert np.asarray(aps.predict_sets(probs)).all()  # though some rows sum to a little more than 1
     assert aps.evaluate(np.full((N, K), 1 / K, np.float32), labels)["coverage"] == 1
     assert conformal.fit_lac(certain, labels, 0.1).evaluate(np.full((N, K), 1 / K, np.float32), labels) == {
         "coverage": 0,
