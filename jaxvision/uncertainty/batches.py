@@ -38,8 +38,6 @@ def batches(x: Rows, batch_size: int, chosen: Bool[np.ndarray, " n"] | None = No
         ValueError: there is no row, or ``batch_size`` is not at least 1.
         TypeError: ``x`` is neither an array nor re-iterable.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     waiting: list[np.ndarray] = []
     numbers: list[np.ndarray] = []
     start, ready, given = 0, 0, 0
@@ -75,6 +73,8 @@ def map_rows(x: Rows, function: Callable[[np.ndarray], np.ndarray], batch_size: 
 
 
 def _blocks(x: Rows, batch_size: int) -> Iterator[np.ndarray]:
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if isinstance(x, np.ndarray | jax.Array):
         for start in range(0, len(x), batch_size):
             yield np.asarray(x[start : start + batch_size])

@@ -20,7 +20,7 @@ from jaxvision.uncertainty.results import ClassificationPrediction, Prediction, 
 from jaxvision.uncertainty.sample import Chunk
 from jaxvision.uncertainty.scale import Scale
 from jaxvision.uncertainty.tune_classification import class_labels
-from jaxvision.uncertainty.tune_regression import fitting_labels
+from jaxvision.uncertainty.tune_regression import value_labels
 from jaxvision.version import __version__
 
 FORMAT = "jaxvision-calibration"
@@ -185,7 +185,7 @@ class Calibrated:
             found = metrics.classification_metrics(first, labels, log_probs=second)
             found["flipped"] = rest[0].mean()
         else:
-            truth = fitting_labels(y, first.shape[1:])
+            truth = value_labels(self.net, x, y)
             found = metrics.regression_metrics(first, second, truth if chosen is None else truth[chosen])
         return {name: float(value) for name, value in found.items()}
 

@@ -17,7 +17,7 @@ from jaxvision.uncertainty.overlap import RowSketch, row_hashes
 from jaxvision.uncertainty.plan import check_rate
 from jaxvision.uncertainty.scale import HETEROSCEDASTIC_KINDS, KINDS, VAR_FLOOR
 from jaxvision.uncertainty.tune_classification import class_labels, fit_classification, score_classification
-from jaxvision.uncertainty.tune_regression import fit_regression, run_passes, score_regression
+from jaxvision.uncertainty.tune_regression import fit_regression, run_passes, score_regression, value_labels
 
 RATES = (0.001, 0.002, 0.005, 0.008, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 _SCALINGS = ("temperature", "none")
@@ -88,7 +88,12 @@ def tune(
     _check_options(net.task, scale, center, per_output)
     hashes = map_rows(x_val, row_hashes, batch_size)
     y = checked_rows(y_val, len(hashes))
-    y = y if numeric else class_labels(net, x_val, y)
+    fitting_labels = value_labels if numeric else class_labels
+    y = fitting_labels(net, x_val, y)
+    if per_output and y.ndim != 2:
+        raise ValueError(
+            f"per_output needs outputs (n, d), a scale for each of d; the outputs are {('n', *y.shape[1:])}"
+        )
     tuned: Bool[np.ndarray, " n"] | None = None
     test_set: tuple[Rows, np.ndarray, Bool[np.ndarray, " n"] | None] | None = None
     split = f"tuned on {len(hashes)} rows, none set aside: the numbers are those of the tuning rows, and so optimistic"
@@ -96,8 +101,7 @@ def tune(
         x_test, y_test = test
         test_hashes = map_rows(x_test, row_hashes, batch_size)
         RowSketch.of(hashes, kept=None).check(test_hashes)
-        labels = checked_rows(y_test, len(test_hashes))
-        test_set = x_test, labels if numeric else class_labels(net, x_test, labels), None
+        test_set = x_test, fitting_labels(net, x_test, checked_rows(y_test, len(test_hashes))), None
         split = f"tuned on {len(hashes)} rows; tested on {len(test_hashes)} others that were given"
     elif test is not None:
         tuned = _tuned_rows(hashes, test, key)
@@ -114,8 +118,8 @@ def tune(
     if test_set is None:
         return cal
     x_test, y_test, chosen = test_set
-    score = score_regression if numeric else score_classification
-    scored = score(candidates, net, x_test, y_test, key, num_samples, batch_size, chosen)
+    where = (net, x_test, y_test, key, num_samples, batch_size, chosen)
+    scored = score_regression(candidates, rates, *where) if numeric else score_classification(candidates, *where)
     result = next(candidate for candidate in scored if candidate.name == cal.result.name)
     measured = cal.measure(x_test, y_test, key, batch_size=batch_size, chosen=chosen)
     return replace(cal, result=result, candidates=scored, test_metrics=tuple(measured.items()))

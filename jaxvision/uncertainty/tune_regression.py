@@ -51,6 +51,26 @@ class Passes:
         return None if self.aleatoric is None else self.aleatoric[rate]
 
 
+def value_labels(net: "Net", x: Rows, y: np.ndarray) -> Float[np.ndarray, "n ..."]:
+    """The truth in the shape of the outputs, of which axes of length 1 may be left out.
+
+    Raises:
+        ValueError: it has another shape, or is no number.
+    """
+    first = next(batches(x, 1))
+    outputs = jax.eval_shape(
+        lambda images: values_and_noise(net.task, net.deterministic(images))[0], jnp.asarray(first.images)
+    )
+    shape = outputs.shape[1:]
+    if y.dtype.kind not in "fiub":
+        raise ValueError(f"the truth of a {net.task} is numbers, but y holds {y.dtype}")
+    if [n for n in y.shape[1:] if n != 1] != [n for n in shape if n != 1]:
+        raise ValueError(
+            f"the truth of a row has the shape {y.shape[1:]}, but a {net.task} of these outputs needs {shape}"
+        )
+    return y.reshape(len(y), *shape)
+
+
 def run_passes(
     net: "Net",
     x: Rows,
@@ -61,24 +81,17 @@ def run_passes(
     batch_size: int,
     chosen: Bool[np.ndarray, " n"] | None = None,
 ) -> Passes:
-    """Makes the passes, all rates in one compiled function.
-
-    Raises:
-        ValueError: the truth and the outputs have different shapes.
-    """
+    """Makes the passes over the chosen rows, all rates in one compiled function; ``y`` as `value_labels` gives it."""
     parts: list[list[np.ndarray]] = []
-    places: np.ndarray | slice = slice(None)
+    shape = y.shape[1:]
+    places = _places(len(y), shape) if len(shape) > 1 else slice(None)
     grid = jnp.asarray(rates, jnp.float32)
-    shape: tuple[int, ...] = ()
     for batch in batches(x, batch_size, chosen):
         images = jnp.asarray(batch.images)
         moments = net.moments(images, key, grid, num_samples, rows=jnp.asarray(batch.rows))
         arrays: list[Any] = [moments.deterministic, moments.mean, moments.variance]
         if net.task == "heteroscedastic":
             arrays += [values_and_noise(net.task, net.deterministic(images))[1], moments.aleatoric]
-        shape = moments.deterministic.shape[1:]
-        if not parts and len(shape) > 1:
-            places = _places(len(y), shape)
         part = []
         for array in arrays:
             lead = array.shape[: array.ndim - len(shape)]
@@ -86,25 +99,9 @@ def run_passes(
             part.append(values[..., : batch.count, places])
         parts.append(part)
     deterministic, mean, variance, *noise = (np.concatenate(list(p), axis=-2) for p in zip(*parts, strict=True))
-    truth = fitting_labels(y, shape).reshape(len(y), -1)[:, places]
-    if chosen is not None:
-        truth = truth[chosen]
+    truth = y.reshape(len(y), -1)[:, places]
     own, aleatoric = noise or (None, None)
-    return Passes(truth, deterministic, own, mean, variance, aleatoric)
-
-
-def fitting_labels(y: Float[np.ndarray, "n ..."], shape: tuple[int, ...]) -> Float[np.ndarray, "n ..."]:
-    """The truth in the shape of the outputs, of which axes of length 1 may be left out.
-
-    Raises:
-        ValueError: it has another shape.
-    """
-    if [n for n in y.shape[1:] if n != 1] != [n for n in shape if n != 1]:
-        raise ValueError(
-            f"the truth of a row has the shape {y.shape[1:]}, but the network predicts {shape}"
-            + ("; is the head heteroscedastic?" if shape and y.shape[1:] == (shape[-1] // 2,) else "")
-        )
-    return y.reshape(len(y), *shape)
+    return Passes(truth if chosen is None else truth[chosen], deterministic, own, mean, variance, aleatoric)
 
 
 def _places(count: int, shape: tuple[int, ...]) -> np.ndarray | slice:
@@ -169,7 +166,10 @@ def _at_rate(
         scale = fit_scale(kind, mean, variance, passes.y, aleatoric=noise, var_floor=var_floor, per_output=per_output)
     except ScaleError as error:
         return Candidate(name, None, rate, center=center, note=str(error))
-    return Candidate(name, _nll(passes, index, scale, center), rate, scale, center)
+    value = _nll(passes, index, scale, center)
+    if not np.isfinite(value):
+        return Candidate(name, None, rate, center=center, note="the likelihood is not finite")
+    return Candidate(name, value, rate, scale, center)
 
 
 def _nll(passes: Passes, index: int, scale: Scale, center: Center | None) -> float:
@@ -205,6 +205,7 @@ def _baselines(passes: Passes, rates: Sequence[float], var_floor: float, per_out
 
 def score_regression(
     candidates: Sequence[Candidate],
+    rates: Sequence[float],
     net: "Net",
     x: Rows,
     y: Float[np.ndarray, "n ..."],
@@ -213,8 +214,10 @@ def score_regression(
     batch_size: int,
     chosen: Bool[np.ndarray, " n"] | None = None,
 ) -> tuple[Candidate, ...]:
-    """The candidates with their likelihoods on test rows."""
-    rates = sorted({candidate.rate for candidate in candidates if candidate.rate is not None})
+    """The candidates with their likelihoods on test rows.
+
+    All ``rates`` of the sweep are run again, though not all are needed, since that function is compiled already.
+    """
     passes = run_passes(net, x, y, key, rates, num_samples, batch_size, chosen)
 
     def tested(candidate: Candidate) -> Candidate:
