@@ -26,7 +26,8 @@ def attend(
     """``softmax(query key^T / sqrt(d) + bias) value``, the softmax in float32.
 
     With an active ``dropout``, or one with a hook (see `jaxvision.intercept`), the weights are written out and passed
-    through it, and every example and head gets a mask of its own; otherwise it is `jax.nn.dot_product_attention`. A ``bias`` of fewer batch axes is shared over the leading ones.
+    through it, and every example and head gets a mask of its own; otherwise it is `jax.nn.dot_product_attention`. A
+    ``bias`` of fewer batch axes is shared over the leading ones.
     """
     if dropout is None or not (dropout.active(rngs) or carries_hook(dropout)):
         return _fused(query, key, value, bias)

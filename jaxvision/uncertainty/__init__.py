@@ -1,6 +1,6 @@
 """How sure is a trained network? Post-hoc Monte-Carlo dropout, tuned and calibrated (Ledda, Fumera and Roli 2023)."""
 
-from jaxvision.uncertainty import metrics
+from jaxvision.uncertainty import conformal, metrics
 from jaxvision.uncertainty.draw import SiteError
 from jaxvision.uncertainty.inject import inject
 from jaxvision.uncertainty.net import Net
@@ -16,6 +16,7 @@ __all__ = [
     "RegressionPrediction",
     "SiteError",
     "SiteSpec",
+    "conformal",
     "inject",
     "metrics",
 ]

@@ -182,8 +182,8 @@ def _working_set(equations: Sequence[JaxprEqn], outputs: Sequence[Any]) -> int:
 
 
 def _bytes(var: Any) -> int:
-    shape, dtype = getattr(var.aval, "shape", ()), getattr(var.aval, "dtype", None)
-    return prod(shape) * (8 if dtype is None or jax.dtypes.issubdtype(dtype, jax.dtypes.extended) else dtype.itemsize)
+    dtype = _dtype(var)
+    return prod(_shape(var)) * (8 if jnp.issubdtype(dtype, jax.dtypes.extended) else dtype.itemsize)
 
 
 def operations(eqn: JaxprEqn) -> int:
@@ -191,20 +191,27 @@ def operations(eqn: JaxprEqn) -> int:
     name = eqn.primitive.name
     if name == "dot_general":
         (contracted, _), _ = eqn.params["dimension_numbers"]
-        return 2 * prod(eqn.outvars[0].aval.shape) * prod(eqn.invars[0].aval.shape[axis] for axis in contracted)
+        left = _shape(eqn.invars[0])
+        return 2 * prod(_shape(eqn.outvars[0])) * prod(left[axis] for axis in contracted)
     if name == "conv_general_dilated":
-        kernel = eqn.invars[1].aval.shape
+        kernel = _shape(eqn.invars[1])
         features = eqn.params["dimension_numbers"].rhs_spec[0]
-        return 2 * prod(eqn.outvars[0].aval.shape) * prod(kernel) // kernel[features]
+        return 2 * prod(_shape(eqn.outvars[0])) * prod(kernel) // kernel[features]
     bodies = [body for value in eqn.params.values() for body in _bodies(value)]
-    if name == "cond":  # one of them runs; which forms a platform takes differ little
-        return max((sum(map(operations, body.eqns)) for body in bodies), default=0)
-    if bodies and not name.startswith("custom_"):
-        return int(eqn.params.get("length", 1)) * sum(operations(inner) for body in bodies for inner in body.eqns)
-    if bodies:
-        return sum(map(operations, bodies[0].eqns))
-    floats = [v for v in eqn.outvars if jnp.issubdtype(getattr(v.aval, "dtype", jnp.int32), jnp.inexact)]
-    return sum(prod(var.aval.shape) for var in floats)
+    if name == "cond":  # one of them runs; the forms that platforms take differ little
+        return max((sum(operations(inner) for inner in body.eqns) for body in bodies), default=0)
+    if bodies:  # a function with a derivative of its own brings that along: the first is what runs
+        runs = bodies[:1] if name.startswith("custom_") else bodies
+        return int(eqn.params.get("length", 1)) * sum(operations(inner) for body in runs for inner in body.eqns)
+    return sum(prod(_shape(var)) for var in eqn.outvars if jnp.issubdtype(_dtype(var), jnp.inexact))
+
+
+def _shape(var: Any) -> tuple[int, ...]:
+    return tuple(getattr(var.aval, "shape", ()))
+
+
+def _dtype(var: Any) -> Any:
+    return getattr(var.aval, "dtype", jnp.dtype("int32"))
 
 
 def _bodies(value: Any) -> list[Jaxpr]:

@@ -1,5 +1,6 @@
 """Dropout for a network that was trained without it (Ledda, Fumera and Roli 2023): which sites, and the hooks there."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -90,7 +91,7 @@ def inject(
     order = [path for path in modules if path in specs]
     plan = Plan(tuple(specs[path] for path in order))
     _check_kernels(model, plan)
-    view = intercept(model, {f"re:{_escaped(spec.path)}": _hook(spec) for spec in plan.sites})
+    view = intercept(model, {f"re:{re.escape(spec.path)}": _hook(spec) for spec in plan.sites})
     function, variables = to_functional(view)
     plain, _ = to_functional(model)
     return make_net(_outputs(function), _outputs(plain), variables, plan, task, _example(model, example), groups)
@@ -113,14 +114,21 @@ def _places(
         asked = [(pattern, rate) for pattern in ([where] if isinstance(where, str) else where)]
         if not asked:
             raise PatternError("no pattern given: name at least one module")
-    known = [*PRESETS, *modules]
     found: list[tuple[str, list[Place | str], float]] = []
     for pattern, own in asked:
         if pattern in PRESETS and not (pattern in modules and not isinstance(model, ImageModel)):
             found.append((pattern, list(preset_sites(model, pattern)), own))
         else:
-            found.append((pattern, list(select(pattern, modules if "." in pattern else known)), own))
+            found.append((pattern, list(_selected(pattern, modules)), own))
     return found
+
+
+def _selected(pattern: str, modules: Mapping[str, nnx.Module]) -> list[str]:
+    try:
+        return select(pattern, [path for path in modules if path])
+    except PatternError as error:
+        presets = suggestion(pattern, PRESETS) or f"; presets are {', '.join(PRESETS)}"
+        raise PatternError(f"{error}{presets}") from None
 
 
 def _specs(
@@ -164,7 +172,7 @@ def _heads(path: str, modules: Mapping[str, nnx.Module], rate: float) -> SiteSpe
 def _check_kernels(model: nnx.Module, plan: Plan) -> None:
     names = set(named_variables(model))
     for spec in plan.sites:
-        if spec.mask == "connect" and f"{spec.path}.kernel" not in names:
+        if spec.mask == "connect" and f"{spec.path}.kernel".lstrip(".") not in names:
             raise ValueError(f"mask='connect' drops weights of a kernel, and {spec.path!r} has none")
 
 
@@ -207,9 +215,3 @@ def _example(model: nnx.Module, example: Any) -> Any:
     size = getattr(model.config, "img_size", 224)
     height, width = (size, size) if isinstance(size, int) else size
     return jax.ShapeDtypeStruct((2, height, width, model.config.in_chans), jnp.float32)
-
-
-def _escaped(path: str) -> str:
-    import re
-
-    return re.escape(path)

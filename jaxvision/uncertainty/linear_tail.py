@@ -37,10 +37,10 @@ _MOST_OUTPUTS = 2048  # an output costs one transposed pass of the tail
 def is_affine(function: Outputs, plan: Plan, variables: Any, images: Any) -> bool:
     """Whether the network's outputs are linear in the masks of its sites, for inputs of these shapes.
 
-    Never of dropped weights, whose masks are too many, nor of maps of more than 2048 numbers, where sampling is cheaper.
+    Never of dropped weights, whose masks are too many, nor of maps of over 2048 numbers, where sampling is cheaper.
     """
     leaves, structure = jax.tree.flatten((variables, images))
-    return _is_affine(function, plan, structure, tuple((leaf.shape, jnp.dtype(leaf.dtype)) for leaf in leaves))
+    return _is_affine(function, plan, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
 
 
 @lru_cache(maxsize=64)

@@ -8,7 +8,7 @@ Dropped values are 0 and the others divided by the share that is kept, so that t
 * ``head``: an attention head's output, which is the same as its weights;
 * ``depth``: the whole tensor of an example, meant for a residual branch (Huang et al. 2016);
 * ``connect``: each weight of the kernel (Wan et al. 2013), one mask for all examples of a pass;
-* ``gaussian``: multiplies by N(1, p / (1 - p)), the same two moments as ``element`` (Srivastava et al. 2014, section 10).
+* ``gaussian``: multiplies by N(1, p / (1 - p)), with the moments of ``element`` (Srivastava et al. 2014, section 10).
 
 A mask is a uniform (or normal) draw compared with the rate, so that masks of one key are nested in the rate: random
 numbers are common to all rates, and the validation loss is a smooth function of the rate. An example's mask depends on

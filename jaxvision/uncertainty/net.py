@@ -1,6 +1,6 @@
 """A network with stochastic sites, and what it predicts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxvision.paths import suggestion
-from jaxvision.uncertainty.draw import SiteError, random_pass, visited
+from jaxvision.uncertainty.arguments import checked_key, checked_task, placed, row_numbers
+from jaxvision.uncertainty.draw import Outputs, SiteError, random_pass, visited
 from jaxvision.uncertainty.linear_tail import closed_form, is_affine
+from jaxvision.uncertainty.outcome import classification_prediction, regression_prediction
 from jaxvision.uncertainty.plan import Plan
-from jaxvision.uncertainty.results import ClassificationPrediction, Moments, Prediction, RegressionPrediction
+from jaxvision.uncertainty.results import Moments, Prediction, RegressionPrediction
 from jaxvision.uncertainty.sample import Chunk, Sampled, Sampling, sample
 from jaxvision.uncertainty.sites import Sites, make_sites
 from jaxvision.uncertainty.statistics import (
@@ -21,13 +22,10 @@ from jaxvision.uncertainty.statistics import (
     LabelStatistic,
     Statistic,
     ValueStatistic,
-    log_probabilities,
     values_and_noise,
 )
 
-TASKS = ("classification", "binary", "multilabel", "regression", "heteroscedastic")
 _NUMERIC = ("regression", "heteroscedastic")
-Outputs = Callable[[Any, Any], Any]
 
 
 @jax.tree_util.register_dataclass
@@ -105,7 +103,7 @@ class Net:
         """
         rates = jnp.asarray(self.plan.active_rates, jnp.float32)
         function = random_pass(self.function, self.plan.active)
-        return function((checked_key(key), rates), (self.variables, images, _rows(images, rows)))
+        return function((checked_key(key), rates), (self.variables, images, row_numbers(images, rows)))
 
     def predict(
         self,
@@ -162,11 +160,9 @@ class Net:
             raise ValueError("the closed form is for regression; `logit_moments` has it for logits")
         statistic = ValueStatistic(self.task) if numeric else ClassStatistic(self.task)
         rates = jnp.asarray([self.plan.active_rates], jnp.float32)
-        context = None if numeric else jnp.asarray(temperature, jnp.float32)
-        done = self._sample(statistic, sampling, images, key, rates, rows, context)
-        if numeric:
-            return _regression(self.task, done)
-        return _classification(self.task, done, context)
+        degree = jnp.asarray(temperature, jnp.float32)
+        done = self._sample(statistic, sampling, images, key, rates, rows, None if numeric else degree)
+        return regression_prediction(self.task, done) if numeric else classification_prediction(self.task, done, degree)
 
     def moments(
         self,
@@ -279,12 +275,12 @@ class Net:
         context: Any,
         row_context: Any = None,
     ) -> Sampled:
-        fixed = (self.variables, images, _rows(images, rows))
-        return _sampled(
+        fixed = (self.variables, images, row_numbers(images, rows))
+        return _compiled(
             self.function,
-            self.plan,
+            self.plan.active,
             statistic,
-            _placed(sampling, images),
+            placed(sampling, images),
             checked_key(key),
             grid,
             fixed,
@@ -323,62 +319,11 @@ def make_net(
     return Net(variables, function, plain, plan, task, example)
 
 
-def checked_task(task: str) -> str:
-    """A task's name in this package.
-
-    Raises:
-        ValueError: there is no such task.
-    """
-    task = "classification" if task == "multiclass" else task
-    if task not in TASKS:
-        raise ValueError(f"unknown task {task!r}{suggestion(task, TASKS)}; there are {', '.join(TASKS)}")
-    return task
-
-
-def checked_key(key: jax.Array) -> jax.Array:
-    """A typed key whose numbers are the same under `jax.vmap` as without.
-
-    Raises:
-        ValueError: a key of another kind.
-    """
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        key = jax.random.wrap_key_data(key)
-    kind = str(jax.random.key_impl(key))
-    if "threefry" not in kind:
-        raise ValueError(
-            f"the key is of the kind {kind}, whose numbers change under vmap, so that results would depend on the "
-            "chunks: use jax.random.key(seed, impl='threefry2x32')"
-        )
-    if key.shape:
-        raise ValueError(f"one key is expected, got an array of keys of shape {key.shape}: passes have their own keys")
-    return key
-
-
 def _shares(plan: Plan) -> list[float]:
     shares = [rate / plan.rate for rate in plan.active_rates]
     if not shares:
         raise ValueError("all rates are 0, so that there is nothing to vary: inject with a rate above 0")
     return shares
-
-
-def _rows(images: Any, rows: Any) -> Int[Array, " b"]:
-    count = jax.tree.leaves(images)[0].shape[0]
-    if rows is None:
-        return jnp.arange(count, dtype=jnp.int32)
-    rows = jnp.asarray(rows, jnp.int32)
-    if rows.shape != (count,):
-        raise ValueError(f"rows are numbers of the {count} examples, got shape {rows.shape}")
-    return rows
-
-
-def _placed(sampling: Sampling, images: Any) -> Sampling:
-    """A batch that lies on several devices is not divided: its examples already are."""
-    if sampling.chunk != "auto":
-        return sampling
-    for leaf in jax.tree.leaves(images):
-        if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) and len(leaf.sharding.device_set) > 1:
-            return replace(sampling, whole=True)
-    return sampling
 
 
 def _running(function: Outputs, plan: Plan, variables: Any, example: Any, groups: Mapping[str, Sequence[str]]) -> Plan:
@@ -411,32 +356,3 @@ def _compiled(
     row_context: Any,
 ) -> Sampled:
     return sample(random_pass(function, plan_paths), statistic, sampling, key, grid, fixed, context, row_context)
-
-
-def _sampled(function: Outputs, plan: Plan, *rest: Any) -> Sampled:
-    return _compiled(function, plan.active, *rest)
-
-
-def _classification(task: str, done: Sampled, temperature: Float[Array, ""]) -> ClassificationPrediction:
-    results = {name: value[0] for name, value in done.results.items()}
-    votes = results.pop("votes")
-    plain = jnp.exp(log_probabilities(task, done.deterministic, temperature))
-    own = jnp.take_along_axis(votes, plain.argmax(-1)[..., None], axis=-1)[..., 0]
-    samples = None if done.outputs is None else jnp.exp(log_probabilities(task, done.outputs[0], temperature))
-    return ClassificationPrediction(
-        **results,
-        variation_ratio=1 - votes.max(-1),
-        flip_rate=1 - own,
-        deterministic_probs=plain,
-        num_samples=done.count,
-        samples=samples,
-    )
-
-
-def _regression(task: str, done: Sampled) -> RegressionPrediction:
-    results = {name: value[0] for name, value in done.results.items()}
-    plain, _ = values_and_noise(task, done.deterministic)
-    samples = None if done.outputs is None else values_and_noise(task, done.outputs[0])[0]
-    return RegressionPrediction(
-        results["mean"], results["variance"], results.get("aleatoric"), plain, done.count, samples
-    )
