@@ -249,7 +249,8 @@ def test_linen_batch_normalisation_is_frozen() -> None:
     variables = started(module, train=False)
     before = jax.tree.map(np.array, variables)
     net = from_linen(partial(module.apply, train=False), variables, "dense", 0.5, shared=True, example=X)
-    np.testing.assert_allclose(net.deterministic(X), module.apply(variables, X, train=False), rtol=1e-6)
+    expected: Any = module.apply(variables, X, train=False)
+    np.testing.assert_allclose(net.deterministic(X), expected, rtol=1e-6)
     together, alone = jax.jit(lambda: (net.sample(X, KEY), net.sample(X[:1], KEY)))()
     np.testing.assert_allclose(together[:1], alone, rtol=1e-5)  # not the statistics of the batch
     jax.tree.map(np.testing.assert_array_equal, before, variables)
