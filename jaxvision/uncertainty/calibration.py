@@ -169,6 +169,9 @@ class Calibrated:
         chosen: Bool[np.ndarray, " n"] | None = None,
     ) -> dict[str, float]:
         """What `evaluate` computes, without asking whether the rows are known, on the chosen ones of them."""
+        numeric = self.result.scale is not None
+        labels = (value_labels if numeric else class_labels)(self.net, x, y)
+        labels = labels if chosen is None else labels[chosen]
         parts: list[tuple[np.ndarray, ...]] = []
         for batch in batches(x, batch_size, chosen):
             prediction = self.predict(jnp.asarray(batch.images), key, num_samples, rows=jnp.asarray(batch.rows))
@@ -178,15 +181,12 @@ class Calibrated:
             else:
                 arrays = (prediction.mean, prediction.variance)
             parts.append(tuple(np.asarray(array)[: batch.count] for array in arrays))
-        first, second, *rest = (np.concatenate(part) for part in zip(*parts, strict=True))
-        if rest:
-            labels = class_labels(self.net, x, y)
-            labels = labels if chosen is None else labels[chosen]
-            found = metrics.classification_metrics(first, labels, log_probs=second)
-            found["flipped"] = rest[0].mean()
+        first, second, *flipped = (np.concatenate(part) for part in zip(*parts, strict=True))
+        if numeric:
+            found = metrics.regression_metrics(first, second, labels)
         else:
-            truth = value_labels(self.net, x, y)
-            found = metrics.regression_metrics(first, second, truth if chosen is None else truth[chosen])
+            found = metrics.classification_metrics(first, labels, log_probs=second)
+            found["flipped"] = flipped[0].mean()
         return {name: float(value) for name, value in found.items()}
 
     def table(self) -> str:

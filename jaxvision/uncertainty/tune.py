@@ -8,7 +8,8 @@ import jax
 import numpy as np
 from jaxtyping import Bool, UInt64
 
-from jaxvision.paths import path_hash, suggestion
+from jaxvision.paths import suggestion
+from jaxvision.uncertainty.arguments import checked_key
 from jaxvision.uncertainty.batches import Rows, map_rows
 from jaxvision.uncertainty.calibration import Calibrated, checked_rows
 from jaxvision.uncertainty.candidates import CENTERS, Center
@@ -60,7 +61,8 @@ def tune(
         scale: of a regression one of ``"variance"`` (the paper's), ``"relaxed"``, ``"affine"``, ``"power"``,
             ``"constant"`` (see `fit_scale`); the first three with a heteroscedastic head. Default: the best of
             ``"variance"``, ``"affine"`` and ``"power"`` on the tuning rows, where a second parameter has to gain 1/n
-            nats (Akaike 1974), since the paper's alone can be far worse than a constant variance. Of a classification
+            nats (Akaike 1974). The paper's alone came out up to 0.14 nats worse on test rows than a constant variance,
+            the default up to 0.03 (diabetes, Boston, miles per gallon; 8 splits of each). Of a classification
             ``"temperature"`` (default) or ``"none"``.
         center: of a regression: ``"mc"``, the mean over the passes (the paper's), or ``"deterministic"``. Default: the
             better one on the tuning rows.
@@ -151,7 +153,7 @@ def _tuned_rows(hashes: UInt64[np.ndarray, " n"], fraction: float, key: jax.Arra
     if not 0 < fraction < 1:
         raise ValueError(f"test is (x, y), or a fraction of the rows between 0 and 1, got {fraction}")
     _, group, sizes = np.unique(hashes, return_inverse=True, return_counts=True)
-    order = np.asarray(jax.random.permutation(jax.random.fold_in(key, path_hash("test rows")), len(sizes)))
+    order = np.random.default_rng(np.asarray(jax.random.key_data(checked_key(key)))).permutation(len(sizes))
     before = np.cumsum(sizes[order]) - sizes[order]
     aside = np.zeros(len(sizes), bool)
     aside[order[before < round(fraction * len(hashes))]] = True

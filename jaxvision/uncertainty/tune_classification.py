@@ -7,7 +7,7 @@ any one pass, so that it is not that of the deterministic network (Guo et al. 20
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -26,19 +26,6 @@ if TYPE_CHECKING:
 _OCTAVES = np.linspace(-2, 1, 13)
 _WIDEST = np.log(2.0) * np.linspace(-5, 5, 41)
 _MOST_LOGITS = 2**24
-
-
-@dataclass(frozen=True)
-class Likelihoods:
-    """Mean negative log-likelihoods on some rows.
-
-    Attributes:
-        averaged: of the averaged probabilities, at each rate and temperature.
-        deterministic: of the network without dropout, at each temperature.
-    """
-
-    averaged: Float[np.ndarray, "r t"]
-    deterministic: Float[np.ndarray, " t"]
 
 
 def class_labels(net: "Net", x: Rows, y: np.ndarray) -> Int[np.ndarray, "n ..."]:
@@ -64,74 +51,82 @@ def class_labels(net: "Net", x: Rows, y: np.ndarray) -> Int[np.ndarray, "n ..."]
     return y.reshape(len(y), *shape).astype(np.int32)
 
 
-def likelihoods(
+def averaged_nll(
     net: "Net",
     x: Rows,
     labels: Int[np.ndarray, "n ..."],
     key: jax.Array,
     rates: Sequence[float],
     temperatures: Sequence[float],
-    plain_temperatures: Sequence[float],
     num_samples: int,
     batch_size: int,
     chosen: Bool[np.ndarray, " n"] | None = None,
-) -> Likelihoods:
-    """Makes the passes, all rates and temperatures in one compiled function, and sums in float64."""
-    averaged = np.zeros((len(rates), len(temperatures)))
-    deterministic = np.zeros(len(plain_temperatures))
-    seen = 0
-    grid, heats, plain_heats = (jnp.asarray(v, jnp.float32) for v in (rates, temperatures, plain_temperatures))
+) -> Float[np.ndarray, "r t"]:
+    """Mean negative log-likelihood of the averaged probabilities at each rate and temperature.
+
+    All rates and temperatures run in one compiled function; sums are in float64.
+    """
+    total, seen = np.zeros((len(rates), len(temperatures))), 0
+    grid, heats = jnp.asarray(rates, jnp.float32), jnp.asarray(temperatures, jnp.float32)
     for batch in batches(x, batch_size, chosen):
-        images, own = jnp.asarray(batch.images), jnp.asarray(labels[batch.rows])
-        logs = net.label_log_probs(images, own, key, grid, heats, num_samples, rows=jnp.asarray(batch.rows))
-        averaged -= np.asarray(logs, np.float64)[:, :, : batch.count].sum(axis=tuple(range(2, logs.ndim)))
-        plain = _label_logs(class_logits(net.task, net.deterministic(images)), own, plain_heats)
-        deterministic -= np.asarray(plain, np.float64)[:, : batch.count].sum(axis=tuple(range(1, plain.ndim)))
+        images, own, rows = (jnp.asarray(array) for array in (batch.images, labels[batch.rows], batch.rows))
+        logs = net.label_log_probs(images, own, key, grid, heats, num_samples, rows=rows)
+        total -= np.asarray(logs, np.float64)[:, :, : batch.count].sum(axis=tuple(range(2, logs.ndim)))
         seen += batch.count
-    each = seen * math.prod(labels.shape[1:])
-    return Likelihoods(averaged / each, deterministic / each)
+    return total / (seen * math.prod(labels.shape[1:]))
+
+
+@dataclass(frozen=True)
+class PlainLogits:
+    """What the network without dropout says of some rows; of dense outputs, of a fixed random choice of places.
+
+    Attributes:
+        logits: of the classes.
+        labels: the true classes.
+    """
+
+    logits: Float[Array, "n k"]
+    labels: Int[Array, " n"]
+
+    @classmethod
+    def of(
+        cls,
+        net: "Net",
+        x: Rows,
+        labels: Int[np.ndarray, "n ..."],
+        batch_size: int,
+        chosen: Bool[np.ndarray, " n"] | None = None,
+    ) -> "PlainLogits":
+        """Runs the network."""
+        logits, own = [], []
+        for batch in batches(x, batch_size, chosen):
+            outputs = _class_logits(net.task, net.deterministic(jnp.asarray(batch.images)))
+            flat = np.asarray(outputs)[: batch.count].reshape(-1, outputs.shape[-1])
+            truth = labels[batch.rows[: batch.count]].ravel()
+            most = max(1, int(_MOST_LOGITS / len(labels) * batch.count / flat.shape[-1]))
+            if labels.ndim > 2 and most < len(flat):
+                places = np.random.default_rng(int(batch.rows[0])).choice(len(flat), most, replace=False)
+                flat, truth = flat[places], truth[places]
+            logits.append(flat)
+            own.append(truth)
+        return cls(jnp.asarray(np.concatenate(logits)), jnp.asarray(np.concatenate(own)))
+
+    def nll(self, temperature: float) -> float:
+        """Mean negative log-likelihood at a temperature."""
+        return float(_nll(self.logits, self.labels, np.float32(temperature)))
+
+    def temperature(self) -> float:
+        """The best temperature (Guo et al. 2017), searched on its logarithm between 1/32 and 32."""
+        return math.exp(minimise(lambda log: self.nll(math.exp(log)), _WIDEST.tolist(), tolerance=1e-3)[0])
+
+
+_class_logits = jax.jit(class_logits, static_argnums=0)
 
 
 @jax.jit
-def _label_logs(
-    logits: Float[Array, "... k"], labels: Int[Array, "..."], temperatures: Float[Array, " t"]
-) -> Float[Array, "t ..."]:
-    def at(temperature: Float[Array, ""]) -> Float[Array, "..."]:
-        logs = jax.nn.log_softmax(logits / temperature, axis=-1)
-        return jnp.take_along_axis(logs, labels[..., None], axis=-1)[..., 0]
-
-    return jax.lax.map(at, temperatures)
-
-
-def plain_temperature(
-    net: "Net",
-    x: Rows,
-    labels: Int[np.ndarray, "n ..."],
-    batch_size: int,
-    chosen: Bool[np.ndarray, " n"] | None = None,
-) -> float:
-    """The temperature of the network without dropout, by a search on its logarithm between 1/32 and 32.
-
-    Of dense outputs a fixed random choice of places is looked at.
-    """
-    logits: list[Any] = []
-    own: list[np.ndarray] = []
-    for batch in batches(x, batch_size, chosen):
-        values = np.asarray(class_logits(net.task, net.deterministic(jnp.asarray(batch.images))))[: batch.count]
-        flat = values.reshape(-1, values.shape[-1])
-        truth = labels[batch.rows[: batch.count]].ravel()
-        most = max(1, int(_MOST_LOGITS / len(labels) * batch.count / values.shape[-1]))
-        if most < len(flat):
-            places = np.random.default_rng(int(batch.rows[0])).choice(len(flat), most, replace=False)
-            flat, truth = flat[places], truth[places]
-        logits.append(flat)
-        own.append(truth)
-    all_logits, all_labels = jnp.asarray(np.concatenate(logits)), jnp.asarray(np.concatenate(own))
-
-    def cost(log_temperature: float) -> float:
-        return -float(_label_logs(all_logits, all_labels, jnp.float32(math.exp(log_temperature))[None]).mean())
-
-    return math.exp(minimise(cost, _WIDEST.tolist(), tolerance=1e-3)[0])
+def _nll(logits: Float[Array, "n k"], labels: Int[Array, " n"], temperature: Float[Array, ""]) -> Float[Array, ""]:
+    logs = jax.nn.log_softmax(logits / temperature, axis=-1)
+    return -jnp.take_along_axis(logs, labels[:, None], axis=-1).mean()
 
 
 def fit_classification(
@@ -164,13 +159,14 @@ def fit_classification(
     Raises:
         ValueError: the likelihoods are not finite at any rate.
     """
-    plain = plain_temperature(net, x, labels, batch_size, chosen)
-    grid = plain * 2.0**_OCTAVES
-    found = likelihoods(net, x, labels, key, rates, [*grid, 1.0], [1.0, plain], num_samples, batch_size, chosen)
-    finite = np.isfinite(found.averaged).all(axis=1)
+    plain = PlainLogits.of(net, x, labels, batch_size, chosen)
+    heat = plain.temperature()
+    grid = heat * 2.0**_OCTAVES
+    found = averaged_nll(net, x, labels, key, rates, [*grid, 1.0], num_samples, batch_size, chosen)
+    finite = np.isfinite(found).all(axis=1)
     if not finite.any():
         raise ValueError("the network's outputs are not finite on these rows, at any rate")
-    table = np.where(finite[:, None], found.averaged, np.inf)
+    table = np.where(finite[:, None], found, np.inf)
     warm, flat = [], []
     for rate, row, sound in zip(rates, table, finite, strict=True):
         log_temperature, low = parabola(np.log(grid), row[:-1]) if sound else (0.0, None)
@@ -182,16 +178,15 @@ def fit_classification(
     best, one = (min(range(len(rates)), key=lambda i: _cost(sweep[i])) for sweep in (warm, flat))
     # The parabola's value is an estimate: the chosen point is computed, and has to beat the grid.
     temperature = float(warm[best].temperature or 1.0)
-    exact = likelihoods(
-        net, x, labels, key, [rates[best], rates[one]], [temperature, 1.0], [1.0], num_samples, batch_size, chosen
-    ).averaged[0, 0]
+    near = [rates[best], rates[one]], [temperature, 1.0]
+    exact = averaged_nll(net, x, labels, key, *near, num_samples, batch_size, chosen)[0, 0]
     lowest = int(np.argmin(table[best, :-1]))
     if exact > table[best, lowest]:
         temperature, exact = float(grid[lowest]), table[best, lowest]
     warm[best] = replace(warm[best], nll=float(exact), temperature=temperature)
     baselines = [
-        Candidate("deterministic softmax", float(found.deterministic[0]), temperature=1.0, baseline=True),
-        Candidate("temperature-scaled softmax", float(found.deterministic[1]), temperature=plain, baseline=True),
+        Candidate("deterministic softmax", plain.nll(1), temperature=1.0, baseline=True),
+        Candidate("temperature-scaled softmax", plain.nll(heat), temperature=heat, baseline=True),
     ]
     candidates = (*baselines, flat[one], warm[best])
     return (best, tuple(warm), candidates) if scaled else (one, tuple(flat), candidates)
@@ -216,12 +211,15 @@ def score_classification(
     chosen: Bool[np.ndarray, " n"] | None = None,
 ) -> tuple[Candidate, ...]:
     """The candidates with their likelihoods on test rows."""
-    sampled = [c for c in candidates if c.rate is not None]
-    plain = [c for c in candidates if c.rate is None]
-    rates = [c.rate for c in reversed(sampled) if c.rate is not None]
-    heats = [c.temperature or 1.0 for c in reversed(sampled)]
-    plain_heats = [c.temperature or 1.0 for c in plain]
-    found = likelihoods(net, x, labels, key, rates, heats, plain_heats, num_samples, batch_size, chosen)
-    scores = {id(c): found.deterministic[i] for i, c in enumerate(plain)}
-    scores |= {id(c): found.averaged[i, i] for i, c in enumerate(reversed(sampled))}
-    return tuple(replace(c, test_nll=float(scores[id(c)])) for c in candidates)
+    plain = PlainLogits.of(net, x, labels, batch_size, chosen)
+    sampled = [(c.rate, c.temperature or 1.0) for c in reversed(candidates) if c.rate is not None]
+    rates, heats = [rate for rate, _ in sampled], [heat for _, heat in sampled]
+    averaged = averaged_nll(net, x, labels, key, rates, heats, num_samples, batch_size, chosen)
+
+    def tested(candidate: Candidate) -> float:
+        if candidate.rate is None:
+            return plain.nll(candidate.temperature or 1.0)
+        index = sampled.index((candidate.rate, candidate.temperature or 1.0))
+        return float(averaged[index, index])
+
+    return tuple(replace(candidate, test_nll=tested(candidate)) for candidate in candidates)
