@@ -77,6 +77,16 @@ def cut(function: Callable[[Any, Any], Any], random: Any, fixed: Any) -> Cut:
     return Cut(prefix, suffix, tuple(random_vars), tuple(after), share, _working_set(after, jaxpr.outvars))
 
 
+def enters_loop(part: Cut) -> bool:
+    """Whether a loop takes a random argument as it is, the same for all its rounds."""
+    random = set(part.random)
+    return any(
+        eqn.primitive.name in ("scan", "while")
+        and any(var in random for var in eqn.invars if not isinstance(var, Literal))
+        for eqn in part.equations
+    )
+
+
 def depends(equations: Sequence[JaxprEqn], on: set[Var]) -> tuple[list[JaxprEqn], set[Var]]:
     """The equations that a set of variables reaches, and all the variables reached."""
     reached, found = set(on), []
@@ -220,12 +230,3 @@ def _bodies(value: Any) -> list[Jaxpr]:
     if isinstance(value, Jaxpr):
         return [value]
     return [body for item in value for body in _bodies(item)] if isinstance(value, tuple | list) else []
-
-
-def draws_in_loop(eqn: JaxprEqn, inside: bool = False) -> bool:
-    """Whether an equation is a loop in which random numbers are drawn."""
-    name = eqn.primitive.name
-    if inside and name == "random_bits":
-        return True
-    inside = inside or name in ("scan", "while")
-    return any(draws_in_loop(e, inside) for value in eqn.params.values() for b in _bodies(value) for e in b.eqns)

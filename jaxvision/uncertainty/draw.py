@@ -1,6 +1,6 @@
-"""One random pass: the key, the rows and the rates that its sites read, while the pass is traced."""
+"""One pass and the masks that its sites read while it is traced: drawn before, so that a pass is a function of them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxvision.uncertainty.masks import apply_mask, draw_mask, kernel_mask, mask_shape, site_key
-from jaxvision.uncertainty.plan import Plan, SiteSpec
+from jaxvision.uncertainty.plan import SiteSpec
 
 Outputs = Callable[[Any, Any], Any]
 """``(variables, images) -> outputs``; its sites read `current_draw`."""
@@ -32,29 +32,30 @@ class Visit:
     dtype: Any
 
 
+Masks = dict[tuple[str, int], Float[Array, "..."]]
+"""The masks of a pass, by a site's path and which of its calls it is."""
+
+
 @dataclass
 class Draw:
-    """What decides all the masks of one pass.
+    """One pass: the masks that its sites apply.
 
     Attributes:
-        key: of the pass.
-        rows: numbers of the examples.
-        rates: of each site, by path.
-        given: masks to use in place of drawn ones, by path and call; for the closed form.
-        probe: nothing is computed, the pass only shows what its sites are.
-        visits: every masked call so far.
+        masks: of all sites that drop; None for a probe, which only shows what the sites are and masks nothing.
+        visits: every call of a site so far.
     """
 
-    key: jax.Array
-    rows: Int[Array, " b"]
-    rates: Mapping[str, Float[Array, ""]]
-    given: Mapping[tuple[str, int], Float[Array, "b ..."]] | None = None
-    probe: bool = False
+    masks: Mapping[tuple[str, int], Float[Array, "..."]] | None
     visits: list[Visit] = field(default_factory=list)
 
+    @property
+    def probe(self) -> bool:
+        """Whether this pass only shows what its sites are."""
+        return self.masks is None
+
     def active(self, spec: SiteSpec) -> bool:
-        """Whether a site drops anything in this pass."""
-        return spec.path in self.rates
+        """Whether a site takes part: one of rate 0 does not, but in a probe."""
+        return self.masks is None or any(path == spec.path for path, _ in self.masks)
 
     def mask(self, spec: SiteSpec, x: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
         """``x`` with its mask applied.
@@ -65,28 +66,21 @@ class Draw:
         if not (isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.floating)):
             what = f"{x.dtype} {x.shape}" if isinstance(x, jax.Array) else type(x).__name__
             raise TypeError(f"what {spec.path!r} has at its {spec.at} is {what}, not an array of floats to mask")
-        if self.probe:
-            _refuse_vmap(x, spec.path)
-        call = self._visit(spec, x.shape, mask_shape(spec, x.shape), x.dtype)
-        if self.given is not None:
-            return apply_mask(spec, x, self.given[spec.path, call])
-        key = site_key(self.key, spec.path, call)
-        return apply_mask(spec, x, draw_mask(spec, x.shape, self.rates[spec.path], key, self.rows))
+        mask = self._visit(spec, x, mask_shape(spec, x.shape))
+        return x if mask is None else apply_mask(spec, x, mask)
 
     def kernel(self, spec: SiteSpec, kernel: Float[Array, "..."]) -> Float[Array, "..."]:
         """A kernel with its mask applied."""
-        if self.probe:
-            _refuse_vmap(kernel, spec.path)
-        call = self._visit(spec, kernel.shape, kernel.shape, kernel.dtype)
-        if self.given is not None:
-            return kernel * self.given[spec.path, call].astype(kernel.dtype)
-        key = site_key(self.key, spec.path, call)
-        return kernel * kernel_mask(kernel.shape, self.rates[spec.path], key).astype(kernel.dtype)
+        mask = self._visit(spec, kernel, kernel.shape)
+        return kernel if mask is None else kernel * mask.astype(kernel.dtype)
 
-    def _visit(self, spec: SiteSpec, shape: tuple[int, ...], mask: tuple[int, ...], dtype: Any) -> int:
+    def _visit(self, spec: SiteSpec, x: Array, shape: tuple[int, ...]) -> Float[Array, "..."] | None:
         call = sum(visit.path == spec.path for visit in self.visits)
-        self.visits.append(Visit(spec.path, call, shape, mask, dtype))
-        return call
+        self.visits.append(Visit(spec.path, call, x.shape, shape, x.dtype))
+        if self.masks is None:
+            _refuse_vmap(x, spec.path)
+            return None
+        return self.masks[spec.path, call]
 
 
 def _refuse_vmap(x: Array, path: str) -> None:
@@ -125,43 +119,59 @@ def drawing(draw: Draw | None) -> Iterator[Draw | None]:
         _current.reset(token)
 
 
-def random_pass(function: Outputs, active: tuple[str, ...]) -> Callable[[Any, Any], Any]:
-    """A random pass as a pure function of ``(key, rates)`` and ``(variables, images, rows)``.
+def visited(function: Outputs, sites: Sequence[SiteSpec], variables: Any, images: Any) -> list[Visit]:
+    """The calls of some sites in a pass over inputs of these shapes. Nothing is computed."""
+    draw = Draw(None)
+
+    def run(variables: Any, images: Any) -> Any:
+        with drawing(draw):
+            return function(variables, images)
+
+    jax.eval_shape(run, variables, images)
+    paths = {site.path for site in sites}
+    return [visit for visit in draw.visits if visit.path in paths]
+
+
+def draw_masks(
+    sites: Sequence[SiteSpec],
+    visits: Sequence[Visit],
+    key: jax.Array,
+    rates: Float[Array, " sites"],
+    rows: Int[Array, " b"],
+) -> Masks:
+    """The masks of one pass.
 
     Args:
-        function: the network.
-        active: paths of the sites that drop, in the order of the rates.
+        sites: those that drop.
+        visits: their calls, from `visited`.
+        key: of the pass.
+        rates: of the sites.
+        rows: numbers of the examples.
 
     Raises:
-        SiteError: (from the pass) it does not run one of the sites.
+        SiteError: a site is never called.
     """
+    idle = [site.path for site in sites if all(visit.path != site.path for visit in visits)]
+    if idle:
+        raise SiteError(f"selected, but not run by this pass (perhaps entered by another method): {', '.join(idle)}")
+    places = {site.path: place for place, site in enumerate(sites)}
+    masks = {}
+    for visit in visits:
+        spec, rate = sites[places[visit.path]], rates[places[visit.path]]
+        own = site_key(key, visit.path, visit.call)
+        masks[visit.path, visit.call] = (
+            kernel_mask(visit.shape, rate, own)
+            if spec.mask == "connect"
+            else draw_mask(spec, visit.shape, rate, own, rows)
+        )
+    return masks
 
-    def one(random: tuple[jax.Array, Float[Array, " sites"]], fixed: tuple[Any, Any, Int[Array, " b"]]) -> Any:
-        (key, rates), (variables, images, rows) = random, fixed
-        draw = Draw(key, rows, {path: rates[index] for index, path in enumerate(active)})
-        with drawing(draw):
-            outputs = function(variables, images)
-        idle = [path for path in active if all(visit.path != path for visit in draw.visits)]
-        if idle:
-            raise SiteError(
-                f"selected, but not run by this pass (perhaps entered by another method): {', '.join(idle)}"
-            )
-        return outputs
 
-    return one
+def masked_pass(function: Outputs) -> Callable[[Masks, tuple[Any, Any]], Any]:
+    """A pass as a pure function of its masks, and of ``(variables, images)``."""
 
+    def run(masks: Masks, fixed: tuple[Any, Any]) -> Any:
+        with drawing(Draw(masks)):
+            return function(*fixed)
 
-def visited(function: Outputs, plan: Plan, variables: Any, example: Any) -> list[Visit]:
-    """The calls of all sites, those of rate 0 too, in a pass over inputs of these shapes. Nothing is computed."""
-    visits: list[Visit] = []
-
-    def run(variables: Any, images: Any, key: jax.Array) -> Any:
-        rows = jnp.arange(jax.tree.leaves(images)[0].shape[0])
-        draw = Draw(key, rows, {site.path: jnp.float32(site.rate) for site in plan.sites}, probe=True)
-        with drawing(draw):
-            outputs = function(variables, images)
-        visits.extend(draw.visits)
-        return outputs
-
-    jax.eval_shape(run, variables, example, jax.random.key(0))
-    return visits
+    return run

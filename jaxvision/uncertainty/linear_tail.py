@@ -8,7 +8,7 @@ pooling and a linear layer, and for dropout before a convolution that gives a ma
 Whether it is so is read off the traced function: every operation that the masks reach must be linear in them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from math import prod
 from typing import Any
@@ -19,8 +19,8 @@ from jax.extend.core import JaxprEqn, Literal, Var
 from jaxtyping import Array, Float, Int
 
 from jaxvision.uncertainty.cut import cut, depends
-from jaxvision.uncertainty.draw import Draw, Outputs, drawing, visited
-from jaxvision.uncertainty.plan import Plan
+from jaxvision.uncertainty.draw import Outputs, masked_pass, visited
+from jaxvision.uncertainty.plan import SiteSpec
 
 # Linear in each operand by itself: of these one operand may depend on the masks.
 _BILINEAR = ("mul", "dot_general", "conv_general_dilated")
@@ -34,23 +34,25 @@ _LINEAR_IN_FIRST = ("div", "dynamic_slice", "gather", "convert_element_type")
 _MOST_OUTPUTS = 2048  # an output costs one transposed pass of the tail
 
 
-def is_affine(function: Outputs, plan: Plan, variables: Any, images: Any) -> bool:
+def is_affine(function: Outputs, sites: tuple[SiteSpec, ...], variables: Any, images: Any) -> bool:
     """Whether the network's outputs are linear in the masks of its sites, for inputs of these shapes.
 
     Never of dropped weights, whose masks are too many, nor of maps of over 2048 numbers, where sampling is cheaper.
     """
     leaves, structure = jax.tree.flatten((variables, images))
-    return _is_affine(function, plan, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
+    return _is_affine(function, sites, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
 
 
 @lru_cache(maxsize=64)
-def _is_affine(function: Outputs, plan: Plan, structure: Any, shapes: tuple[tuple[tuple[int, ...], Any], ...]) -> bool:
+def _is_affine(
+    function: Outputs, sites: tuple[SiteSpec, ...], structure: Any, shapes: tuple[tuple[tuple[int, ...], Any], ...]
+) -> bool:
     variables, images = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
-    if any(site.mask == "connect" for site in plan.sites if site.rate > 0):
+    if any(site.mask == "connect" for site in sites):
         return False
-    masks = _masks(function, plan, variables, images)
-    part = cut(_masked(function), masks, (variables, images))
-    outputs = jax.eval_shape(_masked(function), masks, (variables, images))
+    masks = _masks(function, sites, variables, images)
+    part = cut(masked_pass(function), masks, (variables, images))
+    outputs = jax.eval_shape(masked_pass(function), masks, (variables, images))
     few = isinstance(outputs, jax.ShapeDtypeStruct) and prod(outputs.shape[1:]) <= _MOST_OUTPUTS
     return few and _affine(part.equations, set(part.random))
 
@@ -76,57 +78,47 @@ def _affine(equations: Sequence[JaxprEqn], masks: set[Var]) -> bool:
     return True
 
 
-@partial(jax.jit, static_argnames=("function", "plan"))
+@partial(jax.jit, static_argnames=("function", "sites"))
 def closed_form(
-    function: Outputs, plan: Plan, variables: Any, images: Any, grid: Float[Array, "r sites"]
+    function: Outputs, sites: tuple[SiteSpec, ...], variables: Any, images: Any, grid: Float[Array, "r sites"]
 ) -> tuple[Float[Array, "b ..."], Float[Array, "r b ..."]]:
     """Exact mean, and variance at each of several rates, of outputs that are linear in the masks.
 
     Args:
         function: the network.
-        plan: its sites; those of rate 0 are left out.
+        sites: those that drop.
         variables: of the network.
         images: its input.
-        grid: rates of the active sites.
+        grid: their rates.
 
     Returns:
         the mean, which is the deterministic output and the same for all rates; and the variances.
     """
-    masks = jax.tree.map(lambda mask: jnp.ones(mask.shape), _masks(function, plan, variables, images))
-    part = cut(_masked(function), masks, (variables, images))
+    masks = jax.tree.map(lambda mask: jnp.ones(mask.shape), _masks(function, sites, variables, images))
+    part = cut(masked_pass(function), masks, (variables, images))
     residuals = part.prefix((variables, images))
     mean, transposed = jax.vjp(lambda masks: part.suffix(masks, residuals).astype(jnp.float32), masks)
     examples, inner = mean.shape[0], mean.shape[1:]
-    specs = {site.path: site for site in plan.sites}
+    specs = {site.path: site for site in sites}
 
     def squares(output: Int[Array, ""]) -> Float[Array, "sites b"]:
         chosen = jax.nn.one_hot(output, prod(inner)).reshape(inner)
         (slopes,) = transposed(jnp.broadcast_to(chosen, mean.shape))
-        sums = dict.fromkeys(plan.active, jnp.zeros(examples))
+        sums = dict.fromkeys(specs, jnp.zeros(examples))
         for (path, _), slope in slopes.items():
             kept = specs[path].prefix_tokens
             slope = slope.at[:, :kept].set(0) if kept else slope
             sums[path] += jnp.square(slope).reshape(examples, -1).sum(1)
-        return jnp.stack([sums[path] for path in plan.active])
+        return jnp.stack([sums[path] for path in specs])
 
     each = jax.lax.map(squares, jnp.arange(prod(inner)), batch_size=min(prod(inner), 8))
     variance = jnp.einsum("rs,ksb->rbk", grid / (1 - grid), each)
     return mean, variance.reshape(len(grid), examples, *inner)
 
 
-def _masks(function: Outputs, plan: Plan, variables: Any, images: Any) -> dict[tuple[str, int], jax.ShapeDtypeStruct]:
+def _masks(
+    function: Outputs, sites: tuple[SiteSpec, ...], variables: Any, images: Any
+) -> dict[tuple[str, int], jax.ShapeDtypeStruct]:
     """The shapes of all masks of a pass, one for each example."""
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (variables, images))
-    visits = [visit for visit in visited(function, plan, *shapes) if visit.path in plan.active]
+    visits = visited(function, sites, variables, images)
     return {(v.path, v.call): jax.ShapeDtypeStruct((v.shape[0], *v.mask), jnp.float32) for v in visits}
-
-
-def _masked(function: Outputs) -> Callable[[Any, Any], Any]:
-    """A pass as a function of its masks."""
-
-    def run(masks: Any, fixed: tuple[Any, Any]) -> Any:
-        draw = Draw(jax.random.key(0), jnp.zeros(0, jnp.int32), {path: jnp.zeros(()) for path, _ in masks}, masks)
-        with drawing(draw):
-            return function(*fixed)
-
-    return run

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxvision.uncertainty.arguments import checked_key, checked_task, placed, row_numbers
-from jaxvision.uncertainty.draw import Outputs, SiteError, random_pass, visited
+from jaxvision.uncertainty.draw import Outputs, SiteError, draw_masks, masked_pass, visited
 from jaxvision.uncertainty.linear_tail import closed_form, is_affine
 from jaxvision.uncertainty.outcome import classification_prediction, regression_prediction
-from jaxvision.uncertainty.plan import Plan
+from jaxvision.uncertainty.plan import Plan, SiteSpec
 from jaxvision.uncertainty.results import Moments, Prediction, RegressionPrediction
 from jaxvision.uncertainty.sample import Chunk, Sampled, Sampling, sample
 from jaxvision.uncertainty.sites import Sites, make_sites
@@ -74,7 +74,7 @@ class Net:
             SiteError: a site is not run by a pass.
         """
         example = jax.tree.map(lambda x: jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype), images)
-        visited(self.function, self.plan, self.variables, example)
+        visited(self.function, self.plan.sites, self.variables, example)
         return replace(self, example=example)
 
     def with_rate(self, rate: float) -> "Net":
@@ -101,9 +101,10 @@ class Net:
             key: of the pass.
             rows: numbers of the examples, on which their masks depend. Default: 0, 1, ...
         """
-        rates = jnp.asarray(self.plan.active_rates, jnp.float32)
-        function = random_pass(self.function, self.plan.active)
-        return function((checked_key(key), rates), (self.variables, images, row_numbers(images, rows)))
+        sites, rates = self.plan.active, jnp.asarray(self.plan.active_rates, jnp.float32)
+        visits = visited(self.function, sites, self.variables, images)
+        masks = draw_masks(sites, visits, checked_key(key), rates, row_numbers(images, rows))
+        return masked_pass(self.function)(masks, (self.variables, images))
 
     def predict(
         self,
@@ -256,12 +257,12 @@ class Net:
         if self.task == "heteroscedastic" or not self.plan.active:
             return False
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), images)
-        return is_affine(self.function, self.plan, self.variables, shapes)
+        return is_affine(self.function, self.plan.active, self.variables, shapes)
 
     def _closed_form(self, images: Any, grid: Float[Array, "r sites"]) -> Moments:
         if not self.has_linear_tail(images):
             raise ValueError("the outputs are not linear in the masks, so that there is no closed form: sample")
-        mean, variance = closed_form(self.function, self.plan, self.variables, images, grid)
+        mean, variance = closed_form(self.function, self.plan.active, self.variables, images, grid)
         return Moments(jnp.broadcast_to(mean, variance.shape), variance, None, mean)
 
     def _sample(
@@ -328,7 +329,7 @@ def _shares(plan: Plan) -> list[float]:
 
 def _running(function: Outputs, plan: Plan, variables: Any, example: Any, groups: Mapping[str, Sequence[str]]) -> Plan:
     """The plan without sites that never run, if others that the same pattern selected do."""
-    ran = {visit.path for visit in visited(function, plan, variables, example)}
+    ran = {visit.path for visit in visited(function, plan.sites, variables, example)}
     for label, paths in groups.items():
         if not ran & set(paths):
             raise SiteError(
@@ -343,10 +344,10 @@ def _deterministic(plain: Outputs, variables: Any, images: Any) -> Float[Array, 
     return plain(variables, images).astype(jnp.float32)
 
 
-@partial(jax.jit, static_argnames=("function", "plan_paths", "statistic", "sampling"))
+@partial(jax.jit, static_argnames=("function", "sites", "statistic", "sampling"))
 def _compiled(
     function: Outputs,
-    plan_paths: tuple[str, ...],
+    sites: tuple[SiteSpec, ...],
     statistic: Statistic,
     sampling: Sampling,
     key: jax.Array,
@@ -355,4 +356,4 @@ def _compiled(
     context: Any,
     row_context: Any,
 ) -> Sampled:
-    return sample(random_pass(function, plan_paths), statistic, sampling, key, grid, fixed, context, row_context)
+    return sample(function, sites, statistic, sampling, key, grid, fixed, context, row_context)

@@ -53,9 +53,12 @@ class Plan:
         return max((site.rate for site in self.sites), default=0.0)
 
     @property
-    def active(self) -> tuple[str, ...]:
-        """Paths of the sites that drop anything: a rate of exactly 0 takes a site out of the computation."""
-        return tuple(site.path for site in self.sites if site.rate > 0)
+    def active(self) -> tuple[SiteSpec, ...]:
+        """The sites that drop anything, without their rates: what a computation is compiled for.
+
+        A rate of exactly 0 takes a site out of it.
+        """
+        return tuple(replace(site, rate=0.0) for site in self.sites if site.rate > 0)
 
     @property
     def active_rates(self) -> tuple[float, ...]:

@@ -7,6 +7,7 @@ rounding of sums.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal
 
 import jax
@@ -14,14 +15,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from jaxvision.uncertainty.cut import Cut, cut, draws_in_loop
-from jaxvision.uncertainty.draw import SiteError
+from jaxvision.uncertainty.cut import Cut, cut, enters_loop
+from jaxvision.uncertainty.draw import Masks, Outputs, SiteError, Visit, draw_masks, masked_pass, visited
+from jaxvision.uncertainty.plan import SiteSpec
 from jaxvision.uncertainty.statistics import Statistic
 
 Chunk = Literal["auto"] | tuple[int, int]
-Pass = Callable[[tuple[jax.Array, Float[Array, " sites"]], tuple[Any, Any, Int[Array, " b"]]], Array]
-"""``((key, rates), (variables, images, rows)) -> outputs``: one random pass."""
-
 _BUDGET = {"cpu": 64 * 2**20}  # bytes: on a CPU what stays near its caches is faster than what merely fits
 _BUDGET_ELSEWHERE = 2**30
 _FEWEST_EXAMPLES = 8  # fewer at a time would starve the prefix
@@ -95,7 +94,8 @@ class Sampled:
 
 
 def sample(
-    function: Pass,
+    function: Outputs,
+    sites: tuple[SiteSpec, ...],
     statistic: Statistic,
     sampling: Sampling,
     key: jax.Array,
@@ -107,7 +107,8 @@ def sample(
     """Makes passes and keeps their statistic. To be traced.
 
     Args:
-        function: one pass, a function of ``(key, rates)`` and ``fixed``.
+        function: the network.
+        sites: those that drop.
         statistic: what is kept.
         sampling: how many passes and in what chunks.
         key: of all passes; pass i has ``fold_in(key, i)``, at every rate.
@@ -117,18 +118,23 @@ def sample(
         row_context: the same with an axis of examples: then the statistic is told the pair of both.
 
     Raises:
-        SiteError: a site lies in a loop of the network.
+        SiteError: a site is not run, or lies in a loop of the network.
     """
     variables, images, rows = fixed
     count = len(rows)
-    whole = _cut(function, key, rates, fixed)
-    size, samples = sampling.sizes(count, whole.working_set / count)
+    whole = random_part(function, sites, variables, images)
+    size, samples = sampling.sizes(count, whole.bytes / count)
 
     def some(images: Any, rows: Int[Array, " c"], row_context: Any) -> Sampled:
-        part = whole if len(rows) == count else _cut(function, key, rates, (variables, images, rows))
+        part = whole if len(rows) == count else random_part(function, sites, variables, images)
         told = context if row_context is None else (context, row_context)
-        residuals = part.prefix((variables, images, rows))
-        return _passes(part, residuals, statistic, sampling, samples, key, rates, told)
+        residuals = part.cut.prefix((variables, images))
+
+        def one(key: jax.Array, rates: Float[Array, " sites"]) -> Float[Array, "b ..."]:
+            return part.cut.suffix(draw_masks(sites, part.visits, key, rates, rows), residuals)
+
+        results, fewest, kept = _passes(one, statistic, sampling, samples, key, rates, told)
+        return Sampled(results, part.cut.suffix(part.ones, residuals), fewest, kept)
 
     if size >= count:
         return some(images, rows, row_context)
@@ -150,34 +156,62 @@ def sample(
     )
 
 
-def _cut(function: Pass, key: jax.Array, rates: Float[Array, "r sites"], fixed: Any) -> Cut:
-    part = cut(function, (key, rates[0]), fixed)
-    if any(draws_in_loop(eqn) for eqn in part.equations):
+@dataclass(frozen=True)
+class RandomPart:
+    """A pass cut at its masks.
+
+    Attributes:
+        cut: the parts.
+        visits: the sites' calls.
+        ones: masks that drop nothing.
+        bytes: of the values that a pass's random part holds at once, at their most.
+    """
+
+    cut: Cut
+    visits: list[Visit]
+    ones: Masks
+    bytes: int
+
+
+def random_part(function: Outputs, sites: tuple[SiteSpec, ...], variables: Any, images: Any) -> RandomPart:
+    """Cuts a pass at its masks.
+
+    Raises:
+        SiteError: a site is not run, or lies in a loop of the network.
+    """
+    visits = visited(function, sites, variables, images)
+    rows = jnp.arange(jax.tree.leaves(images)[0].shape[0])
+    shapes = jax.eval_shape(
+        lambda key, rates: draw_masks(sites, visits, key, rates, rows), jax.random.key(0), jnp.zeros(len(sites))
+    )
+    part = cut(masked_pass(function), shapes, (variables, images))
+    if enters_loop(part):
         raise SiteError(
             "a site lies inside a loop of the network (jax.lax.scan, nnx.scan), whose rounds would all have the same "
             "mask: build the network with its layers unrolled (scan=False), or inject outside the loop"
         )
-    return part
+    drawn = max((4 * prod(shape.shape) for shape in shapes.values()), default=0)
+    ones = {place: jnp.ones(shape.shape, shape.dtype) for place, shape in shapes.items()}
+    return RandomPart(part, visits, ones, part.working_set + 2 * drawn)  # a mask, and the numbers it is made of
 
 
 def _passes(
-    part: Cut,
-    residuals: list[jax.Array],
+    one: Callable[[jax.Array, Float[Array, " sites"]], Float[Array, "b ..."]],
     statistic: Statistic,
     sampling: Sampling,
     size: int,
     key: jax.Array,
     rates: Float[Array, "r sites"],
     told: Any,
-) -> Sampled:
-    """All passes of one chunk of examples at every rate."""
+) -> tuple[dict[str, Array], Int[Array, ""], Any]:
+    """All passes of one chunk of examples at every rate: the statistic, how many passes, and their outputs if kept."""
     full, rest = divmod(sampling.num_samples, size)
 
     def outputs(rates: Float[Array, " sites"], start: Int[Array, ""], number: int) -> Float[Array, "s b ..."]:
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, start + jnp.arange(number))
         if sampling.sharding is not None:
             keys = lax.with_sharding_constraint(keys, sampling.sharding)
-        return jax.vmap(lambda key: part.suffix((key, rates), residuals))(keys)
+        return jax.vmap(one, in_axes=(0, None))(keys, rates)
 
     def at(rates: Float[Array, " sites"]) -> tuple[dict[str, Array], Int[Array, ""], Any]:
         def add(state: Any, start: Int[Array, ""], number: int) -> tuple[Any, Any]:
@@ -198,8 +232,7 @@ def _passes(
         return statistic.finish(state), jnp.int32(sampling.num_samples), kept
 
     results, count, kept = lax.map(at, rates)
-    deterministic = part.suffix((key, jnp.zeros_like(rates[0])), residuals)
-    return Sampled(results, deterministic, count.min(), kept)
+    return results, count.min(), kept
 
 
 def _until(

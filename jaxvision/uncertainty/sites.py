@@ -5,12 +5,9 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
-from jaxvision.uncertainty.cut import cut
-from jaxvision.uncertainty.draw import Outputs, random_pass, visited
+from jaxvision.uncertainty.draw import Outputs, visited
 from jaxvision.uncertainty.plan import Plan
+from jaxvision.uncertainty.sample import random_part
 
 
 @dataclass(frozen=True)
@@ -79,15 +76,11 @@ class Sites:
 
 def make_sites(function: Outputs, plan: Plan, variables: Any, example: Any) -> Sites:
     """Traces a pass for its sites' shapes and its stochastic share."""
-    visits = visited(function, plan, variables, example)
+    visits = visited(function, plan.sites, variables, example)
     rows = []
     for spec in plan.sites:
         calls = [visit for visit in visits if visit.path == spec.path]
         shape = calls[0].shape if spec.mask == "connect" else calls[0].shape[1:]
         at = "kernel" if spec.mask == "connect" else spec.at
         rows.append(SiteRow(spec.path, spec.mask, at, spec.rate, shape, prod(calls[0].mask), len(calls)))
-    count = jax.tree.leaves(example)[0].shape[0]
-    random = (jax.random.key(0), jnp.zeros(len(plan.active)))
-    fixed = (variables, example, jax.ShapeDtypeStruct((count,), jnp.int32))
-    share = cut(random_pass(function, plan.active), random, fixed).share if plan.active else 0.0
-    return Sites(tuple(rows), share)
+    return Sites(tuple(rows), random_part(function, plan.active, variables, example).cut.share)
