@@ -32,6 +32,10 @@ class Splits:
                 lines.append(line)
         return "\n".join(lines)
 
+    def named(self) -> dict[str, ImageDataset]:
+        """Those that there are, by name."""
+        return {name: dataset for name, dataset in vars(self).items() if dataset is not None}
+
 
 def open_data(options: DataOptions, task: str = "auto") -> Splits:
     """Opens the data, and divides the training data where there is no split to validate (or test) on.
@@ -64,6 +68,17 @@ def open_data(options: DataOptions, task: str = "auto") -> Splits:
         parts = split(train, fractions, seed=options.split_seed)
         train, val, test = parts["train"], parts.get("val", val), parts.get("test", test)
     return Splits(train, val, test)
+
+
+def known_splits(
+    options: DataOptions, task: str = "auto", class_names: tuple[str, ...] = ()
+) -> dict[str, ImageDataset]:
+    """All the splits that data to evaluate on have, as they are; see `open_split`.
+
+    Raises:
+        DatasetError: the data cannot be used, or have other classes.
+    """
+    return open_splits(options.data, _source(options, task, class_names))
 
 
 def open_split(

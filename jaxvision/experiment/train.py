@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import jaxvision
@@ -21,6 +22,8 @@ from jaxvision.evaluation.metrics import Result
 from jaxvision.evaluation.threshold import Threshold
 from jaxvision.experiment import assess
 from jaxvision.experiment.features import FeatureEvalLoader, FeatureLoader
+from jaxvision.experiment.holdout import HoldOut, hold_out
+from jaxvision.experiment.injection import InjectionOptions
 from jaxvision.experiment.network import (
     Backbone,
     Network,
@@ -32,7 +35,8 @@ from jaxvision.experiment.network import (
 )
 from jaxvision.experiment.splits import Splits, choose_task, open_data, selection
 from jaxvision.experiment.trained import DESCRIPTION
-from jaxvision.functional import to_functional
+from jaxvision.experiment.uncertainty import Subject, Uncertain, estimate, inject
+from jaxvision.functional import to_functional, update
 from jaxvision.nn.norm import set_axis_name
 from jaxvision.paths import flatten
 from jaxvision.training.checkpoint import Checkpointer
@@ -54,6 +58,9 @@ logger = logging.getLogger(__name__)
 
 Report = Callable[[str], None]
 
+UNCERTAINTY = "uncertainty"
+"""The folder in a run with the report on its uncertainty."""
+
 _ADAPTIVE = ("adam", "lamb", "lars", "lion", "adan")  # timm scales their rate by the root of the batch
 
 
@@ -69,6 +76,7 @@ class RunResult:
         split: what they were measured on, ``"test"`` or ``"validation"``.
         assessed: the predictions behind them.
         threshold: of two classes, how it was chosen.
+        uncertainty: how sure the network is, if it was asked for.
     """
 
     output: Path
@@ -78,6 +86,7 @@ class RunResult:
     split: str | None = None
     assessed: assess.Assessed | None = None
     threshold: Threshold | None = None
+    uncertainty: Uncertain | None = None
 
 
 def run_training(config: TrainConfig, say: Report = print, watch: Watch | None = None) -> RunResult:
@@ -139,6 +148,11 @@ class _Run:
         self._examples = config.data.batch_size * config.optim.grad_accum_steps
         self._writers: list[Writer] = []
         self._loop: Loop | None = None
+        self._injection = InjectionOptions(sites=config.job.uncertainty)
+        self._held_out: HoldOut | None = None
+        if config.job.uncertainty:  # now, since what is wrong would else be found after the training
+            inject(network, task, self._injection)
+            self._held_out = hold_out(data.named(), lambda name: data.named()[name])
 
     def loop(self, resume: bool) -> Loop:
         """The loop, ready to run."""
@@ -266,11 +280,39 @@ class _Run:
                 self.say("there are no validation or test data, so there is no report; the weights are exported")
             else:
                 path, result = self._report(assessed, split, threshold, outcome)
+        sure = self._uncertainty(whole)
         for writer in self._writers:
             writer.close()
         barrier("jaxvision.finish")
         measured = split if assessed is not None else None
-        return RunResult(self.output, outcome.stopped, path, result, measured, assessed, threshold)
+        return RunResult(self.output, outcome.stopped, path, result, measured, assessed, threshold, sure)
+
+    def _uncertainty(self, variables: dict[str, Any]) -> Uncertain | None:
+        """How sure the network of these variables is."""
+        if self._held_out is None:
+            return None
+        sites = " ".join(self.config.job.uncertainty)
+        if jax.process_count() > 1:
+            self.say(f"uncertainty is for one process: jaxvision uncertainty {self.output} --sites {sites}")
+            return None
+        data = self.config.data
+        update(self.model, jax.tree.map(jnp.asarray, variables))
+        subject = Subject(
+            network=self.network,
+            task=self.task,
+            dtype=self.config.network.dtype,
+            batch_size=data.validation_batch_size or data.batch_size,
+            workers=data.workers,
+        )
+        return estimate(
+            subject,
+            self._held_out,
+            self._injection,
+            output=self.output / UNCERTAINTY,
+            title=f"How sure is {self.config.network.model} on {Path(data.data).name}?",
+            settings={"model": self.config.network.model, "data": data.data},
+            say=self.say,
+        )
 
     def _report(self, assessed: assess.Assessed, split: str, threshold: Any, outcome: Outcome) -> tuple[Path, Result]:
         config = self.config
@@ -282,6 +324,8 @@ class _Run:
             notes.append(f"The threshold was chosen on the validation data by {threshold.criterion}.")
         if outcome.stopped == "early":
             notes.append(f"Stopped early: no improvement in {config.optim.early_stopping} epochs.")
+        if self._held_out is not None:
+            notes.append(f"How sure the network is, calibrated: {UNCERTAINTY}/report.html, beside this page.")
         bad = self._loop.train_data.bad_files if self._loop is not None else {}
         if bad:
             notes.append(f"{len(bad)} training pictures could not be read: {', '.join(list(bad)[:5])}")

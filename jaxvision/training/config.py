@@ -253,6 +253,9 @@ class JobOptions:
     threshold: str | None = None
     """Two classes: choose the threshold on the validation data by f1, youden, balanced_accuracy, 'recall>=0.95',
     'precision>=0.9' or 'cost:FN/FP=10'."""
+    uncertainty: tuple[str, ...] = ()
+    """At the end also say how sure the best checkpoint is, by a hundred passes with dropout injected there, tuned on
+    the validation data: head, last-stage, all-blocks, or patterns; see `jaxvision uncertainty --help`."""
     log_interval: int = 50
     """Steps between two lines of the log."""
     checkpoint_interval: int = 0

@@ -1,0 +1,120 @@
+"""A data set's pictures as the rows that `jaxvision.uncertainty` works on: read anew in each pass, none kept."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+
+import jax
+import numpy as np
+from jaxtyping import Bool, UInt64
+
+from jaxvision.data.dataset import ImageDataset, Subset
+from jaxvision.data.loader import EvalLoader
+from jaxvision.data.mix import normalize
+from jaxvision.experiment.network import Backbone, Network
+from jaxvision.functional import to_functional
+from jaxvision.uncertainty.batches import Rows
+from jaxvision.uncertainty.overlap import row_hashes
+
+Watch = Callable[[str, int, int], None]
+"""``watch(what, done, total)``: which pass over the data it is, and how many of its batches are done."""
+
+Features = Callable[[jax.Array], jax.Array]
+"""Normalised pictures to pooled features."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The readable pictures of a split.
+
+    Attributes:
+        dataset: the pictures.
+        rows: what the network sees of them, or of a frozen backbone's features; can be iterated over again and again.
+        hashes: of what the network sees, by which equal pictures are known.
+        bad_files: name to reason of the pictures that could not be read.
+    """
+
+    dataset: ImageDataset
+    rows: Rows
+    hashes: UInt64[np.ndarray, " n"]
+    bad_files: dict[str, str]
+
+    def only(self, chosen: Bool[np.ndarray, " n"]) -> "Split":
+        """Some of the pictures."""
+        index = np.flatnonzero(chosen)
+        dataset = Subset(self.dataset, index)
+        rows = replace(self.rows, dataset=dataset) if isinstance(self.rows, Pictures) else np.asarray(self.rows)[index]
+        return Split(dataset, rows, self.hashes[chosen], self.bad_files)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Batches of normalised pictures, decoded anew each time they are iterated over; padding is left out.
+
+    Attributes:
+        dataset: the pictures.
+        network: says how they are preprocessed.
+        dtype: of the network's input.
+        batch_size: pictures at a time.
+        workers: threads that read pictures.
+        name: what to tell ``watch``.
+        watch: is told after each batch.
+    """
+
+    dataset: ImageDataset
+    network: Network
+    dtype: str
+    batch_size: int
+    workers: int
+    name: str
+    watch: Watch
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for images, seen, _ in self.batches(self._loader()):
+            yield np.asarray(images)[seen]
+
+    def read(self, backbone: Features | None) -> Split:
+        """Goes over the pictures once, to see which can be read, and what they are.
+
+        Args:
+            backbone: keep what it makes of them, in memory, instead of reading them again.
+
+        Raises:
+            ValueError: no picture can be read.
+        """
+        loader = self._loader()
+        index, hashes, kept = [], [], []
+        for images, seen, numbers in self.batches(loader):
+            index.append(numbers[seen])
+            hashes.append(row_hashes(np.asarray(images)[seen]))
+            if backbone is not None:
+                kept.append(np.asarray(backbone(images))[seen])
+        found = np.concatenate(index)
+        if not len(found):
+            raise ValueError(f"none of the {len(self.dataset)} pictures of {self.name} can be read")
+        dataset = Subset(self.dataset, found)
+        rows: Rows = np.concatenate(kept) if kept else replace(self, dataset=dataset)
+        return Split(dataset, rows, np.concatenate(hashes), loader.bad_files)
+
+    def batches(self, loader: EvalLoader) -> Iterator[tuple[jax.Array, np.ndarray, np.ndarray]]:
+        """Whole batches as the network sees them, which of their rows are pictures, and the numbers of these."""
+        preprocess = self.network.preprocess
+        prepare = _normalizer(preprocess.mean, preprocess.std, self.dtype)
+        with iter(loader) as batches:
+            for number, batch in enumerate(batches, start=1):
+                yield prepare(batch["image"]), batch["weight"] > 0, batch["index"]
+                self.watch(self.name, number, len(loader))
+
+    def _loader(self) -> EvalLoader:
+        return EvalLoader(self.dataset, self.network.preprocess, self.batch_size, workers=self.workers)
+
+
+@lru_cache
+def _normalizer(mean: tuple[float, ...], std: tuple[float, ...], dtype: str) -> Callable[[np.ndarray], jax.Array]:
+    return jax.jit(partial(normalize, mean=mean, std=std, dtype=dtype))
+
+
+def make_backbone(network: Network) -> Features:
+    """What a network's classifier sees, compiled once for all splits; in float32."""
+    apply, variables = to_functional(Backbone(network.model))
+    return partial(jax.jit(lambda variables, images: apply(variables, images)[0].astype("float32")), variables)

@@ -1,0 +1,325 @@
+"""How sure is what was trained? Injected dropout, tuned on validation data, measured on test data, and reported."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvision import uncertainty as uq
+from jaxvision.data.dataset import ImageDataset, label_kind
+from jaxvision.data.decode import decode
+from jaxvision.experiment.holdout import HoldOut, hold_out
+from jaxvision.experiment.injection import InjectionOptions
+from jaxvision.experiment.network import Network, classifier_view
+from jaxvision.experiment.rows import Pictures, Split, Watch, make_backbone
+from jaxvision.experiment.splits import choose_task, known_splits, open_data, open_split
+from jaxvision.experiment.trained import class_names_of, load_trained, settings_of, without_weights
+from jaxvision.functional import update
+from jaxvision.training.config import ConfigError, DataOptions
+from jaxvision.training.losses import Task
+from jaxvision.uncertainty.batches import Rows, batches
+from jaxvision.uncertainty.calibration import Calibrated
+from jaxvision.uncertainty.conformal import ConformalIntervals, ConformalSets, fit_lac, fit_residuals
+from jaxvision.uncertainty.overlap import RowSketch
+from jaxvision.uncertainty.tune import RATES, tune
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Uncertain:
+    """What came of it.
+
+    Attributes:
+        calibration: the tuned network, which is in ``calibration.json`` too.
+        findings: every number of the report, as ``uncertainty.json`` has them.
+        report: path of ``report.html``.
+    """
+
+    calibration: Calibrated
+    findings: dict[str, Any]
+    report: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A trained network, and how it is fed.
+
+    Attributes:
+        network: with its trained variables.
+        task: what its outputs are.
+        dtype: of its input.
+        batch_size: pictures in one pass.
+        workers: threads that read pictures.
+        watch: is told of each batch that is read.
+    """
+
+    network: Network
+    task: Task
+    dtype: str = "float32"
+    batch_size: int = 64
+    workers: int = 2
+    watch: Watch = lambda what, done, total: None
+
+    def pictures(self, dataset: ImageDataset, name: str) -> Pictures:
+        """A data set as the network sees it."""
+        return Pictures(dataset, self.network, self.dtype, self.batch_size, self.workers, name, self.watch)
+
+
+def uncertainty(
+    source: str,
+    data: DataOptions,
+    options: InjectionOptions,
+    *,
+    val_split: str | None = None,
+    split: str | None = None,
+    ood: str | None = None,
+    checkpoint: str = "best",
+    output: Path,
+    batch_size: int = 64,
+    workers: int = 2,
+    say: Say = print,
+    watch: Watch = lambda what, done, total: None,
+) -> Uncertain:
+    """Tunes injected dropout on a validation split, measures it on a test split, and writes the report.
+
+    Args:
+        source: folder of a run, or name of a model with published weights.
+        data: other data than the run's; its ``data`` may be empty.
+        options: sites, samples, rates.
+        val_split: what to tune on; see `hold_out`.
+        split: what to measure on.
+        ood: data that are not what the network knows; their labels, if they have any, are not looked at.
+        checkpoint: of a run: ``"best"``, ``"last"`` or a step.
+        output: folder of the report.
+        batch_size: pictures in one pass.
+        workers: threads that read pictures.
+        say: takes lines of text for whoever watches.
+        watch: is told how far a pass over the data is.
+
+    Raises:
+        ConfigError: the source is neither a run nor a model, or there is nothing to tune on but what is measured.
+        DatasetError: data that cannot be used.
+        PatternError, SiteError: sites that the network does not have.
+        CheckpointError: a run has no such checkpoint.
+    """
+    run = settings_of(source)
+    foreign = bool(data.data)
+    where, kind = data if foreign else run.data, run.loss.task
+    if not where.data:
+        raise ConfigError("a published model has no data of its own: name them by --data")
+    names = class_names_of(source) if foreign else ()
+    known = known_splits(where, kind, names) if foreign else open_data(where, kind).named()
+    parts = hold_out(
+        known,
+        lambda name: open_split(where, name, kind, names)[0],
+        tuning=val_split,
+        test=split,
+        conformal=options.alpha is not None,
+        seed=options.seed,
+    )
+    others = None
+    if ood is not None:
+        others = ood, open_split(DataOptions(data=ood, data_dir=data.data_dir), None)[0]
+    task = choose_task(without_weights(run.loss), run.network, parts.tuning)
+    network, variables = load_trained(source, run, task, checkpoint)
+    update(network.model, jax.tree.map(jnp.asarray, variables))
+    return estimate(
+        Subject(
+            network=network,
+            task=task,
+            dtype=run.network.dtype,
+            batch_size=batch_size,
+            workers=workers,
+            watch=watch,
+        ),
+        parts,
+        options,
+        out_of_distribution=others,
+        output=output,
+        title=f"How sure is {Path(source).name} on {Path(where.data).name}?",
+        settings={"source": source, "data": where.data, "checkpoint": checkpoint, "out of distribution": ood},
+        say=say,
+    )
+
+
+def estimate(
+    subject: Subject,
+    parts: HoldOut,
+    options: InjectionOptions,
+    *,
+    out_of_distribution: tuple[str, ImageDataset] | None = None,
+    output: Path,
+    title: str,
+    settings: dict[str, Any],
+    say: Say = print,
+) -> Uncertain:
+    """The same for a network and data that are open already.
+
+    Pictures are read anew in each pass over them, so that memory does not grow with their number; but of sites in the
+    classifier what the rest of the network computes is kept, one vector a picture.
+    """
+    network, task = subject.network, subject.task
+    whole = inject(network, task, options)
+    say(f"sites: {', '.join(options.sites)}; {str(whole.sites).splitlines()[-1]}")
+    if in_classifier(whole, network):
+        backbone = make_backbone(network)
+        net = replace(inject(network, task, options, of=classifier_view(network.model)), plan=whole.plan)
+    else:
+        backbone, net = None, whole
+
+    def read(dataset: ImageDataset, name: str) -> Split:
+        return subject.pictures(dataset, name).read(backbone)
+
+    tuning = read(parts.tuning, "tuning")
+    test, twins = _without_twins(read(parts.test, "test"), tuning)
+    say(f"{parts.sentence} {len(tuning.dataset)} and {len(test.dataset)} pictures.")
+    key = jax.random.key(options.seed)
+    cal = tune(
+        net,
+        tuning.rows,
+        tuning.dataset.labels,
+        key,
+        rates=_rates(options),
+        num_samples=options.samples,
+        scale=options.scale,
+        center=options.center,
+        per_output=label_kind(tuning.dataset) == "regression" and np.ndim(tuning.dataset.labels) == 2,
+        batch_size=subject.batch_size,
+        test=(test.rows, test.dataset.labels),
+    )
+    prediction = predict_rows(cal, test.rows, key, subject.batch_size)
+    others = None
+    if out_of_distribution is not None:
+        name, dataset = out_of_distribution
+        others = name, predict_rows(cal, read(dataset, name).rows, key, subject.batch_size)
+    conformal = None
+    if options.alpha is not None and parts.conformal is not None:
+        held, _ = _without_twins(read(parts.conformal, "conformal"), tuning)
+        conformal = _conformal(
+            predict_rows(cal, held.rows, key, subject.batch_size), held.dataset.labels, options.alpha, task.name
+        )
+    # What is saved is for whole pictures, whatever it was tuned on.
+    cal = replace(cal, net=whole.with_rate(cal.rate), sketch=RowSketch.of(tuning.hashes))
+    output.mkdir(parents=True, exist_ok=True)
+    cal.save(output / "calibration.json")
+    notes = [parts.sentence, *_remarks(test, twins)]
+    report = _report(
+        output,
+        title=title,
+        task=task.name,
+        names=test.dataset.names,
+        class_names=test.dataset.class_names,
+        labels=test.dataset.labels,
+        prediction=prediction,
+        calibration=cal,
+        settings={**settings, **_told(options), "samples": options.samples},
+        pictures=lambda row: decode(test.dataset.read(row), "RGB", fast=False, name=test.dataset.names[row]),
+        out_of_distribution=others,
+        notes=notes,
+        conformal=conformal,
+    )
+    findings = json.loads((output / "uncertainty.json").read_text(encoding="utf-8"))
+    return Uncertain(cal, findings, report)
+
+
+def inject(network: Network, task: Task, options: InjectionOptions, of: Any = None) -> uq.Net:
+    """A network with the sites that the settings name.
+
+    Args:
+        network: the network.
+        task: what its outputs are.
+        options: sites, mask, place.
+        of: a view of the network's model that takes pooled features.
+
+    Raises:
+        PatternError: a pattern selects no module; the nearest paths are listed.
+        SiteError: a module is not run by a pass, or the mask cannot be applied there.
+        ValueError: wrong settings.
+    """
+    example = None if of is None else jax.ShapeDtypeStruct((2, network.model.num_features), jnp.float32)
+    return uq.inject(
+        network.model if of is None else of,
+        options.sites,
+        mask=options.mask,
+        at=options.at,
+        shared=options.shared,
+        task=task.name,
+        example=example,
+    )
+
+
+def in_classifier(net: uq.Net, network: Network) -> bool:
+    """Whether all sites lie in the classifier, so that the rest of the network need run only once a picture."""
+    return all(
+        any(site.path == path or site.path.startswith(f"{path}.") for path in network.classifiers)
+        for site in net.plan.sites
+    )
+
+
+def predict_rows(cal: Calibrated, rows: Rows, key: jax.Array, batch_size: int) -> uq.Prediction:
+    """The calibrated prediction of all rows, with NumPy arrays; masks depend on the row's number, not on its batch."""
+    parts = []
+    for batch in batches(rows, batch_size):
+        prediction = cal.predict(jnp.asarray(batch.images), key, rows=jnp.asarray(batch.rows))
+        parts.append(jax.tree.map(lambda x, count=batch.count: np.asarray(x)[:count] if np.ndim(x) else x, prediction))
+    joined: uq.Prediction = jax.tree.map(lambda *x: np.concatenate(x) if np.ndim(x[0]) else x[0], *parts)
+    return joined
+
+
+def _rates(options: InjectionOptions) -> Sequence[float]:
+    if options.rate is not None and options.rates:
+        raise ConfigError("--rate takes one dropout rate and --rates tries several: give one of them")
+    return (options.rate,) if options.rate is not None else options.rates or RATES
+
+
+def _without_twins(split: Split, tuning: Split) -> tuple[Split, int]:
+    """The pictures that are not, pixel for pixel, among those that tune; and how many were."""
+    twins = np.isin(split.hashes, tuning.hashes)
+    if twins.all():
+        raise ConfigError(
+            "every picture to measure on is among those to tune on, so that the numbers would flatter: name another "
+            "split by --val-split or --split"
+        )
+    return (split.only(~twins) if twins.any() else split), int(twins.sum())
+
+
+def _remarks(test: Split, twins: int) -> list[str]:
+    notes = []
+    if twins:
+        notes.append(f"{twins} pictures that are also, pixel for pixel, among those that tune were left out.")
+    if test.bad_files:
+        names = ", ".join(list(test.bad_files)[:5])
+        notes.append(f"{len(test.bad_files)} unreadable pictures were left out: {names}")
+    return notes
+
+
+def _conformal(
+    prediction: uq.Prediction, labels: np.ndarray, alpha: float, task: str
+) -> ConformalSets | ConformalIntervals:
+    if isinstance(prediction, uq.ClassificationPrediction):
+        if task == "multilabel":
+            raise ConfigError("--alpha makes sets of classes that hold the one true class: not for several labels")
+        return fit_lac(prediction.probs, labels, alpha)
+    return fit_residuals(prediction.mean, prediction.std, labels.reshape(prediction.mean.shape), alpha)
+
+
+def _told(options: InjectionOptions) -> dict[str, Any]:
+    """The settings that are not the defaults."""
+    default = dataclasses.asdict(InjectionOptions())
+    return {name: value for name, value in dataclasses.asdict(options).items() if value != default[name]} | {
+        "sites": list(options.sites)
+    }
+
+
+def _report(folder: Path, **parts: Any) -> Path:
+    # Here, since it draws: what only predicts needs no matplotlib.
+    from jaxvision.uncertainty.report import write_uncertainty_report
+
+    return write_uncertainty_report(folder, **parts)
