@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from jaxvision.evaluation.html import Markup, join, tag
 
 Cell = str | int | float | None
+_LARGE = 1e5  # from here on a number's decimals would only hide its size
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Table:
         digits: decimals of floats (CSV has all of them).
         best: columns whose highest number is emphasised.
         foot: how many of the last rows are set apart, such as averages.
+        lowest: columns whose lowest number is emphasised.
     """
 
     header: Sequence[str]
@@ -27,6 +29,7 @@ class Table:
     digits: int = 3
     best: Collection[int] = ()
     foot: int = 0
+    lowest: Collection[int] = ()
 
     def text(self) -> str:
         """Aligned columns for a terminal; the best of a column has an asterisk."""
@@ -84,7 +87,9 @@ class Table:
     def _show(self, cell: Cell) -> str:
         if cell is None:
             return "-"
-        return f"{cell:.{self.digits}f}" if isinstance(cell, float) else str(cell)
+        if not isinstance(cell, float):
+            return str(cell)
+        return f"{cell:.{self.digits}f}" if abs(cell) < _LARGE else f"{cell:.3g}"
 
     def _is_numeric(self, column: int) -> bool:
         return column > 0 and not any(isinstance(row[column], str) and row[column] for row in self.rows)
@@ -92,10 +97,10 @@ class Table:
     def _marks(self) -> set[tuple[int, int]]:
         """The emphasised cells: equals on the shown digits share the mark; a column where all are equal has none."""
         marks = set()
-        for column in self.best:
+        for column, choose in (*((c, max) for c in self.best), *((c, min) for c in self.lowest)):
             shown = [round(cell, self.digits) if isinstance(cell, int | float) else None
                      for cell in (row[column] for row in self.rows)]  # fmt: skip
             known = {value for value in shown if value is not None}
             if len(known) > 1:
-                marks |= {(r, column) for r, value in enumerate(shown) if value == max(known)}
+                marks |= {(r, column) for r, value in enumerate(shown) if value == choose(known)}
         return marks

@@ -1,13 +1,9 @@
-import base64
 import csv
 import io
 import json
-import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from jaxvision.evaluation.album import thumbnail
 from jaxvision.evaluation.comparison import comparison_table
@@ -23,67 +19,9 @@ from jaxvision.evaluation.predictions import classification_csv
 from jaxvision.evaluation.report import write_report
 from jaxvision.evaluation.tables import Table
 from jaxvision.evaluation.threshold import choose_threshold
+from tests.evaluation.pages import Page, checked_page, rows
 
 NASTY = "<script>alert('&')</script>"
-
-
-class Page(HTMLParser):
-    """Refuses elements that are not closed, and collects what is on the page."""
-
-    def __init__(self, text):
-        super().__init__(convert_charrefs=True)
-        self.open, self.seen, self.words, self.anchors = [], [], [], set()
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, name, attributes):
-        self.seen.append((name, dict(attributes)))
-        self.anchors |= {value for key, value in attributes if key == "id"}
-        if name not in ("img", "meta"):
-            self.open.append(name)
-
-    def handle_endtag(self, name):
-        assert self.open.pop() == name
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
-            self.words.append(data)
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.words).split())
-
-    def all(self, name):
-        return [attributes for element, attributes in self.seen if element == name]
-
-
-def checked_page(path):
-    """The page, after what must hold of every one."""
-    text = path.read_text(encoding="utf-8")
-    assert text.startswith("<!DOCTYPE html>")
-    assert not re.search(r"https?:|<script|<link|@import|url\(", text)
-    page = Page(text)
-    for image in page.all("img"):
-        assert image["alt"]
-        kind, data = image["src"].split(",")
-        assert kind == "data:image/png;base64"
-        Image.open(io.BytesIO(base64.b64decode(data, validate=True))).verify()
-    targets = [link["href"] for link in page.all("a")]
-    assert all(re.fullmatch(r"#[a-z]+|[a-z_0-9]+\.[a-z]+", target) for target in targets)
-    assert all(set(attributes) <= {"src", "alt", "width", "height"} for attributes in page.all("img"))
-    assert {target[1:] for target in targets if target.startswith("#")} == page.anchors
-    listed = {target for target in targets if not target.startswith("#")}
-    assert listed | {"report.html"} == {file.name for file in path.parent.iterdir()}
-    for name in listed:
-        if name.endswith(".png"):
-            Image.open(path.parent / name).verify()
-    return page
-
-
-def rows(path):
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def binary(n=120, seed=0):

@@ -15,6 +15,12 @@ from jaxvision.evaluation.html import printable
 BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER)
 INK, MUTED, FAINT = "#24292f", "#6b7480", "#d5dae0"
+PAPER: dict[str, Any] = {
+    "facecolor": "white",
+    "edgecolor": "none",
+    "alpha": 0.85,
+    "pad": 1.5,
+}  # behind a label among lines
 DPI = 160
 
 _STYLE: dict[Any, Any] = {

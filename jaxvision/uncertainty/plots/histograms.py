@@ -41,6 +41,8 @@ def uncertainty_histograms(
         if titles and quantity in titles:
             axes.set_title(titles[quantity])
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, labelcolor=MUTED)
+    named = {
+        label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=4, labelcolor=MUTED)
     return figure

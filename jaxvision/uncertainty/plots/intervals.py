@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from statistics import NormalDist
 
+import jax
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from jaxvision.evaluation.plots.style import BLUE, CYCLE, FAINT, INK, MUTED, ORANGE, short, styled
+from jaxvision.evaluation.plots.style import BLUE, CYCLE, FAINT, INK, MUTED, ORANGE, PAPER, short, styled
 from jaxvision.uncertainty import metrics
+
+_coverage_curve = jax.jit(metrics.coverage_curve)
+_miscalibration_area = jax.jit(metrics.miscalibration_area)
 
 _MOST_BARS = 300
 _LEVELS = np.linspace(0, 1, 41)
@@ -34,14 +38,14 @@ def interval_coverage(
     axes.fill_between(_LEVELS, _LEVELS - half, _LEVELS + half, color="#e6eaef", linewidth=0)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2)
     for place, (name, (mean, variance)) in enumerate(gaussians.items()):
-        levels, observed = metrics.coverage_curve(mean, variance, targets, _LEVELS)
-        area = float(metrics.miscalibration_area(mean, variance, targets))
+        levels, observed = _coverage_curve(mean, variance, targets, _LEVELS)
+        area = float(_miscalibration_area(mean, variance, targets))
         width, order = (2.2, 4) if place == 0 else (1.4, 3)
         label = f"{short(name, 32)}, area {area:.3f}"
         color = (BLUE, ORANGE, INK, *CYCLE[2:])[place]
         axes.plot(levels, observed, color=color, label=label, linewidth=width, zorder=order)
-    axes.text(0.03, 0.97, "intervals too wide", color=MUTED, fontsize=8, ha="left", va="top")
-    axes.text(0.97, 0.03, "intervals too narrow", color=MUTED, fontsize=8, ha="right")
+    axes.text(0.03, 0.97, "intervals too wide", color=MUTED, fontsize=8, ha="left", va="top", bbox=PAPER, zorder=5)
+    axes.text(0.97, 0.03, "intervals too narrow", color=MUTED, fontsize=8, ha="right", bbox=PAPER, zorder=5)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="nominal coverage", ylabel="observed coverage")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))

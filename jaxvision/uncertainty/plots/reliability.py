@@ -25,6 +25,7 @@ def reliability_comparison(diagrams: Mapping[str, Reliability]) -> Figure:
         if place:
             top.set_ylabel("")
             bottom.set_ylabel("")
-    axes[0, 0].legend(loc="upper left", labelcolor=MUTED)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, labelcolor=MUTED)
     axes[0, 0].set_ylabel("accuracy")
     return figure
