@@ -68,7 +68,8 @@ def tune(
             better one on the tuning rows.
         per_output: of a regression with outputs (n, d): a scale for each output; needed where their units differ.
         var_floor: variances below this share of their mean count as this share: see `fit_scale`.
-        batch_size: rows at a time.
+        batch_size: rows at a time. A regression keeps two float32 for each row, output and rate; of dense outputs a
+            fixed random choice of places is looked at, 2^18 values in all.
         test: what to measure the result on, once. ``(x, y)``, or the fraction of the validation rows to set aside for
             that: at random, equal rows together (rows that belong together otherwise, such as slices of a patient, need
             ``(x, y)``). Without it all numbers are those of the tuning rows, and `Calibrated.split` says so.
@@ -150,8 +151,8 @@ def _check_options(task: str, scale: str | None, center: str | None, per_output:
 
 def _tuned_rows(hashes: UInt64[np.ndarray, " n"], fraction: float, key: jax.Array) -> Bool[np.ndarray, " n"]:
     """Which rows are left when a fraction is set aside; equal rows go to the same side."""
-    if not 0 < fraction < 1:
-        raise ValueError(f"test is (x, y), or a fraction of the rows between 0 and 1, got {fraction}")
+    if not isinstance(fraction, int | float) or not 0 < fraction < 1:
+        raise ValueError(f"test is (x, y), or a fraction of the rows between 0 and 1, got {str(fraction)[:60]}")
     _, group, sizes = np.unique(hashes, return_inverse=True, return_counts=True)
     order = np.random.default_rng(np.asarray(jax.random.key_data(checked_key(key)))).permutation(len(sizes))
     before = np.cumsum(sizes[order]) - sizes[order]

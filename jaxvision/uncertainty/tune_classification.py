@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jaxvision.uncertainty.net import Net
 
 # Octaves around the deterministic network's temperature: averaging over passes softens, so mostly below.
-_OCTAVES = np.linspace(-2, 1, 13)
+_OCTAVES = np.linspace(-2, 2 / 3, 9)
 _WIDEST = np.log(2.0) * np.linspace(-5, 5, 41)
 _MOST_LOGITS = 2**24
 

@@ -151,7 +151,7 @@ def fit_regression(
 
 
 def _criterion(candidate: Candidate, rows: int) -> float:
-    """Likelihood less one nat per parameter and data set (Akaike 1974), so that more parameters have to pay."""
+    """Akaike's criterion (1974) per row and halved: a parameter has to gain 1/n nats."""
     if candidate.nll is None or candidate.scale is None:
         return np.inf
     return candidate.nll + candidate.scale.num_parameters / rows

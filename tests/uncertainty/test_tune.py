@@ -197,7 +197,7 @@ def test_classification_is_not_worse_than_the_deterministic_network(digits):
     assert scaled["nll"] <= plain["nll"]
     assert cal.result.nll <= scaled["nll"] + 1e-3
     assert cal.result.test_nll < plain["test_nll"]
-    assert cal.result.nll == min(c.nll for c in cal.sweep)
+    assert cal.result.nll <= min(c.nll for c in cal.sweep) + 1e-4  # those of other rates are estimates
     # The baselines are what they say.
     logits = forward(model, x[800:]) / scaled["temperature"]
     expected = (np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(logits)), y[800:]]).mean()
@@ -317,6 +317,7 @@ def test_wrong_arguments_are_named(digits, regression, noisy):
         (net, x, y, {"rates": (0, 0.1)}, "rate 0 drops nothing"),
         (net, x, y, {"rates": (0.1, 1)}, "below 1"),
         (net, x, y, {"test": 1.0}, "between 0 and 1, got 1.0"),
+        (net, x, y, {"test": [x, y]}, r"test is \(x, y\), or a fraction"),
         (net, x, y, {"batch_size": 0}, "batch_size must be at least 1"),
         (net, x[:0], y[:0], {}, "x is empty"),
         (numbers, *noisy[1:], {"center": "mean"}, "unknown center 'mean'"),
