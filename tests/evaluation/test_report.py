@@ -207,6 +207,17 @@ def test_comparison_table():
         comparison_table({})
 
 
+def test_the_lowest_is_marked_and_large_numbers_keep_their_size():
+    table = Table(
+        ("name", "loss", "score"), [("a", 1.25, 1.0), ("b", 0.5, 2.0), ("c", 2.06e7, 0.0)], lowest=(1,), best=(2,)
+    )
+    assert [line.split() for line in table.text().splitlines()[2:]] == [
+        ["a", "1.250", "1.000"],
+        ["b", "0.500*", "2.000*"],
+        ["c", "2.06e+07", "0.000"],
+    ]
+
+
 def test_tables_and_tags():
     table = Table(("name", "x"), [("<a>", 1.0), ("b", None), ("mean", "")], foot=1)
     assert table.text().splitlines()[2:] == ["<a>   1.000", "b         -", "mean"]

@@ -224,7 +224,8 @@ def test_the_page_of_numbers(tmp_path, targets):
     names = ["age", "b<m>i"][:targets]
     path = write_uncertainty_report(
         tmp_path, title="R", task="regression", names=[str(i) for i in range(n)], class_names=names,
-        labels=y[:, 0] if targets == 1 else y, prediction=pred, pictures=pictures if targets == 1 else None, conformal=intervals,
+        labels=y[:, 0] if targets == 1 else y, prediction=pred, conformal=intervals,
+        pictures=pictures if targets == 1 else None,
         out_of_distribution=("wide", RegressionPrediction(*(v if v is None else 9 * v for v in (
             pred.mean, given, split, pred.deterministic)), np.int32(0))),
     )  # fmt: skip

@@ -80,7 +80,10 @@ def _referral(album: Album, found: NumberFindings) -> list[Section]:
     header = ("share that is kept", *(f"{share:.0%}" for share in KEPT))
     table = Table(header, [[name, *(f"{value:.4g}" for value in values)] for name, values in found.kept.items()])
     unit = rows.target_names[0] if len(rows.target_names) == 1 else "spreads of the targets"
-    words = f"Root of the mean squared error of the examples that are kept, in units of {unit}."
+    words = (
+        f"Root of the mean squared error of the examples that are kept, in units of {unit}. The order is that of the "
+        "standard deviations, which a common factor does not change."
+    )
     figure = plots.sparsification_curve(found.squares, rows.scores()["standard deviation"], unit)
     alt = "The error of the rest as the least certain examples are removed"
     picture = album.figure("sparsification.png", figure, alt, "the error as the least certain are removed")
