@@ -12,14 +12,14 @@ def classification_prediction(task: str, done: Sampled, temperature: Float[Array
     """Of logits at the first rate."""
     results = {name: value[0] for name, value in done.results.items()}
     votes = results.pop("votes")
-    plain = jnp.exp(log_probabilities(task, done.deterministic, temperature))
+    plain = log_probabilities(task, done.deterministic, temperature)
     own = jnp.take_along_axis(votes, plain.argmax(-1)[..., None], axis=-1)[..., 0]
     samples = None if done.outputs is None else jnp.exp(log_probabilities(task, done.outputs[0], temperature))
     return ClassificationPrediction(
         **results,
         variation_ratio=1 - votes.max(-1),
         flip_rate=1 - own,
-        deterministic_probs=plain,
+        deterministic_log_probs=plain,
         num_samples=done.count,
         samples=samples,
     )

@@ -23,7 +23,7 @@ class ClassificationPrediction:
         expected_entropy: mean entropy of a pass, the aleatoric part.
         variation_ratio: share of the passes that do not vote for the class with most votes.
         flip_rate: share of the passes that do not vote for the class of the deterministic network.
-        deterministic_probs: probabilities of the network without dropout.
+        deterministic_log_probs: log-probabilities of the network without dropout.
         num_samples: passes behind each example, at least.
         samples: probabilities of every pass, if they were asked for.
     """
@@ -34,9 +34,14 @@ class ClassificationPrediction:
     expected_entropy: Float[Array, " b"]
     variation_ratio: Float[Array, " b"]
     flip_rate: Float[Array, " b"]
-    deterministic_probs: Float[Array, "b k"]
+    deterministic_log_probs: Float[Array, "b k"]
     num_samples: Int[Array, ""]
     samples: Float[Array, "s b k"] | None = None
+
+    @property
+    def deterministic_probs(self) -> Float[Array, "b k"]:
+        """Probabilities of the network without dropout."""
+        return jnp.exp(self.deterministic_log_probs)
 
     @property
     def entropy(self) -> Float[Array, " b"]:
@@ -61,7 +66,7 @@ class ClassificationPrediction:
     @property
     def flipped(self) -> Bool[Array, " b"]:
         """Whether it is not the class of the deterministic network."""
-        return self.predicted != self.deterministic_probs.argmax(-1)
+        return self.predicted != self.deterministic_log_probs.argmax(-1)
 
 
 @jax.tree_util.register_dataclass

@@ -1,5 +1,6 @@
 import json
 
+import jax
 import numpy as np
 import pytest
 from flax import nnx
@@ -51,7 +52,7 @@ def prediction(n=60, shape=(3,), seed=0, labels=None, spread=1.0):
         expected_entropy=-(passes * np.log(passes)).sum(-1).mean(0),
         variation_ratio=1 - votes.max(-1),
         flip_rate=1 - own,
-        deterministic_probs=plain,
+        deterministic_log_probs=np.log(plain),
         num_samples=np.int32(20),
     )
 
@@ -297,10 +298,12 @@ def test_a_difference_that_chance_explains_is_no_difference():
 
 
 def test_softened_probabilities_are_those_of_another_temperature():
+    """Also where a temperature is so low that float32 has no number for the smaller probabilities."""
     logits = np.random.default_rng(0).normal(size=(20, 4)) * 3
-    hot, cold = (softmax(logits / t) for t in (2.0, 0.7))
-    method = softened(hot, 2.0 / 0.7)
-    np.testing.assert_allclose(method.probs, cold, rtol=1e-5, atol=1e-8)
+    for used in (2.0, 0.01):
+        logs = np.asarray(jax.nn.log_softmax(logits.astype(np.float32) / used), np.float64)
+        method = softened(logs, used / 0.7)
+        np.testing.assert_allclose(method.probs, softmax(logits / 0.7), rtol=1e-4, atol=1e-8)
     np.testing.assert_allclose(np.exp(method.log_probs), method.probs)
 
 

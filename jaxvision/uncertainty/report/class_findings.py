@@ -21,7 +21,6 @@ PLAIN = "deterministic softmax"
 KEPT = (1.0, 0.9, 0.8, 0.7, 0.5)  # shares of the examples that are not sent to a person
 DETECTION = {"auroc": "AUROC", "aupr": "AUPR", "fpr95": "FPR at 95 % TPR"}
 _auroc = jax.jit(metrics.auroc)
-_TINY = np.finfo(np.float32).tiny
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,12 +131,9 @@ def class_findings(
     return ClassFindings(rows, main, methods, measured, difference, scores, kept, outside, detection, sets, achieved)
 
 
-def softened(probs: Float[np.ndarray, "n k"], exponent: float) -> Method:
-    """Probabilities at another temperature: to the power of old over new, normalised, in float64.
-
-    Exact but where a probability was too small for float32.
-    """
-    logs = exponent * np.log(np.maximum(probs, _TINY))
+def softened(log_probs: Float[np.ndarray, "n k"], exponent: float) -> Method:
+    """Probabilities at another temperature: to the power of old over new, normalised, in float64."""
+    logs = exponent * log_probs
     logs -= np.logaddexp.reduce(logs, axis=1, keepdims=True)
     return Method(np.exp(logs), logs)
 
@@ -145,10 +141,10 @@ def softened(probs: Float[np.ndarray, "n k"], exponent: float) -> Method:
 def _baselines(rows: ClassRows, calibration: "Calibrated | None") -> dict[str, Method]:
     """What needs no passes. The deterministic probabilities come at the calibration's temperature."""
     if calibration is None:
-        return {PLAIN: softened(rows.plain, 1.0)}
+        return {PLAIN: softened(rows.plain_log_probs, 1.0)}
     used = calibration.temperature or 1.0
     heats = {name: row["temperature"] for name, row in calibration.baselines.items() if row["rate"] is None}
-    return {name: softened(rows.plain, used / heat) for name, heat in heats.items() if heat is not None}
+    return {name: softened(rows.plain_log_probs, used / heat) for name, heat in heats.items() if heat is not None}
 
 
 def _best_baseline(calibration: "Calibrated", methods: Mapping[str, Method]) -> str:

@@ -26,6 +26,7 @@ class ClassRows:
         probs: the prediction, averaged over the passes.
         log_probs: its logarithm.
         plain: probabilities of the network without dropout.
+        plain_log_probs: their logarithm, from which other temperatures follow.
         expected_entropy: mean entropy of a pass.
         variation_ratio: see `ClassificationPrediction`, as for the next.
         flip_rate: share of the passes that do not vote for the class of the network without dropout.
@@ -40,6 +41,7 @@ class ClassRows:
     probs: Float[np.ndarray, "n k"]
     log_probs: Float[np.ndarray, "n k"]
     plain: Float[np.ndarray, "n k"]
+    plain_log_probs: Float[np.ndarray, "n k"]
     entropy: Float[np.ndarray, " n"]
     expected_entropy: Float[np.ndarray, " n"]
     mutual_information: Float[np.ndarray, " n"]
@@ -185,6 +187,7 @@ def class_rows(
         probs=checked_probabilities(rows),
         log_probs=np.asarray(prediction.log_probs, np.float64).reshape(rows.shape),
         plain=checked_probabilities(np.asarray(prediction.deterministic_probs).reshape(rows.shape)),
+        plain_log_probs=np.asarray(prediction.deterministic_log_probs, np.float64).reshape(rows.shape),
         entropy=flat(prediction.entropy),
         expected_entropy=flat(prediction.expected_entropy),
         mutual_information=flat(prediction.mutual_information),
