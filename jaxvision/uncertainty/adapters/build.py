@@ -113,7 +113,7 @@ def _check_examples(net: Net) -> None:
     """Whether the first axis of what is masked grows with the number of examples."""
     specs = {site.path: site for site in net.plan.sites}
     two, three = (
-        visited(net.function, net.plan, net.variables, shapes_of(net.example, False, count)) for count in (2, 3)
+        visited(net.function, net.plan.sites, net.variables, shapes_of(net.example, False, count)) for count in (2, 3)
     )
     if [(visit.path, visit.call) for visit in two] != [(visit.path, visit.call) for visit in three]:
         raise SiteError("how often a site runs depends on the number of examples: give the network whole batches")
@@ -137,26 +137,32 @@ def _over_examples(function: Outputs, specs: Mapping[str, SiteSpec]) -> Outputs:
         count = jax.tree.leaves(inputs)[0].shape[0]
         visits: list[Visit] = []
 
-        def one(example: Any, row: Any, given: Any) -> Any:
-            given = None if given is None else jax.tree.map(lambda mask: mask[None], given)
-            draw = _SingleDraw(outer.key, row[None], outer.rates, given, outer.probe)
+        def one(example: Any, masks: Any) -> Any:
+            draw = _SingleDraw(masks)
             with drawing(draw):
                 output = function(params, example)
             visits.extend(draw.visits)
             return output
 
-        if outer.probe:  # where a vmap, ours too, would be refused
-            output = one(jax.tree.map(lambda x: x[0], inputs), outer.rows[0], None)
+        if outer.masks is None:  # a probe, where a vmap, ours too, would be refused
+            output = one(jax.tree.map(lambda x: x[0], inputs), None)
             outputs = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), output)
         else:
-            rows = outer.rows if outer.given is None else jnp.arange(count)
-            outputs = jax.vmap(one)(inputs, rows, outer.given)
+            own = {place: not _for_all(specs[place[0]]) for place in outer.masks}
+            masks = {place: mask[:, None] if own[place] else mask for place, mask in outer.masks.items()}
+            axes = {place: 0 if mapped else None for place, mapped in own.items()}
+            outputs = jax.vmap(one, in_axes=(0, axes))(inputs, masks)
         for visit in visits:
             whole = visit if specs[visit.path].mask == "connect" else replace(visit, shape=(count, *visit.shape[1:]))
             outer.visits.append(whole)
         return outputs
 
     return run
+
+
+def _for_all(spec: SiteSpec) -> bool:
+    """Whether all examples have the same mask."""
+    return spec.shared or spec.mask == "connect"
 
 
 class _SingleDraw(Draw):
