@@ -1,18 +1,27 @@
 """From pictures to the most probable class names."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxvision.data.images import ImageError, ImageSource, source_name
 from jaxvision.data.transforms import Preprocess
 from jaxvision.functional import to_functional
+
+if TYPE_CHECKING:
+    from jaxvision.uncertainty.results import ClassificationPrediction
+
+Sampler: TypeAlias = Callable[[jax.Array, jax.Array], "ClassificationPrediction"]
+"""Pictures and their numbers, on which the masks depend, to what many random passes say of them."""
+
+SURE_CONFIDENCE, SURE_FLIPS = 0.5, 0.1
 
 
 @dataclass(frozen=True)
@@ -25,12 +34,35 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """How sure a network is of the class that it names, from many random passes. Entropies are in nats.
+
+    Attributes:
+        confidence: the class's probability, averaged over the passes.
+        entropy: of the averaged probabilities.
+        mutual_information: of prediction and mask: how much the passes disagree.
+        flip_rate: share of the passes that name another class.
+    """
+
+    confidence: float
+    entropy: float
+    mutual_information: float
+    flip_rate: float
+
+    @property
+    def sure(self) -> bool:
+        """Whether the class is more probable than all others together, and nine of ten passes name it."""
+        return self.confidence >= SURE_CONFIDENCE and self.flip_rate <= SURE_FLIPS
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What a picture shows: the best classes first; or, if it could not be read, no scores and the error."""
 
     source: str
     scores: tuple[Score, ...] = ()
     error: ImageError | None = None
+    doubt: Doubt | None = None
 
 
 class Classifier:
@@ -39,16 +71,25 @@ class Classifier:
     ``Classifier(model, model_info(name).preprocess(), imagenet_classes())``
 
     Args:
-        model: pictures to logits; it is compiled once per batch size.
+        model: pictures to logits, one for each class, or a single one, that of the second of two classes; it is
+            compiled once per batch size.
         preprocess: pictures to its input.
         labels: a name for each class, or None.
+        sampler: says how sure the network is, such as the ``predict`` of a `jaxvision.uncertainty.Net`, or None.
     """
 
-    def __init__(self, model: nnx.Module, preprocess: Preprocess, labels: Sequence[str] | None = None):
+    def __init__(
+        self,
+        model: nnx.Module,
+        preprocess: Preprocess,
+        labels: Sequence[str] | None = None,
+        sampler: Sampler | None = None,
+    ):
         apply, self._variables = to_functional(model)
         self._probabilities = jax.jit(lambda variables, images: _softmax(apply(variables, images)[0]))
         self.preprocess = preprocess
         self.labels = labels
+        self.sampler = sampler
 
     def classify(self, sources: Sequence[ImageSource], topk: int = 5, batch_size: int = 16) -> Iterator[Prediction]:
         """The ``topk`` most probable classes of every picture, in the given order, batch by batch.
@@ -70,12 +111,14 @@ class Classifier:
                 batch = sources[start : start + size]
                 inputs = list(pool.map(self._read, batch))
                 images = [image for image in inputs if not isinstance(image, ImageError)]
-                rows = iter(self._predict(images, size) if images else ())
+                numbers = [start + row for row, image in enumerate(inputs) if not isinstance(image, ImageError)]
+                rows = self._predict(images, np.asarray(numbers), size) if images else iter(())
                 for source, image in zip(batch, inputs, strict=True):
                     if isinstance(image, ImageError):
                         yield Prediction(source_name(source), error=image)
                     else:
-                        yield Prediction(source_name(source), self._top(next(rows), topk))
+                        probabilities, doubt = next(rows)
+                        yield Prediction(source_name(source), self._top(probabilities, topk), doubt=doubt)
 
     def _read(self, source: ImageSource) -> Float[np.ndarray, "h w c"] | ImageError:
         try:
@@ -83,8 +126,12 @@ class Classifier:
         except ImageError as error:
             return error
 
-    def _predict(self, images: list[Float[np.ndarray, "h w c"]], size: int) -> Float[np.ndarray, "b classes"]:
-        filled = np.stack(images + [images[-1]] * (size - len(images)))
+    def _predict(
+        self, images: list[Float[np.ndarray, "h w c"]], numbers: Int[np.ndarray, " b"], size: int
+    ) -> Iterator[tuple[Float[np.ndarray, " classes"], Doubt | None]]:
+        """Probabilities of each picture, and the doubt about the largest."""
+        place = np.minimum(np.arange(size), len(images) - 1)
+        filled = np.stack(images)[place]
         probabilities = np.asarray(self._probabilities(self._variables, filled))[: len(images)]
         classes = probabilities.shape[1]
         if self.labels is not None and len(self.labels) != classes:
@@ -93,7 +140,10 @@ class Classifier:
             raise FloatingPointError(
                 "the output is not finite: are these the network's weights, and is the dtype enough?"
             )
-        return probabilities
+        if self.sampler is None:
+            return zip(probabilities, [None] * len(images), strict=True)
+        passes = self.sampler(jnp.asarray(filled), jnp.asarray(numbers[place]))
+        return zip(probabilities, _doubts(passes, probabilities.argmax(axis=1)), strict=True)
 
     def _top(self, probabilities: Float[np.ndarray, " classes"], topk: int) -> tuple[Score, ...]:
         best = np.argsort(-probabilities, kind="stable")[:topk]
@@ -103,5 +153,17 @@ class Classifier:
         )
 
 
-def _softmax(logits: Float[jax.Array, "b classes"]) -> Float[jax.Array, "b classes"]:
-    return jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
+def _softmax(logits: Float[jax.Array, "b k"]) -> Float[jax.Array, "b classes"]:
+    logits = logits.astype(jnp.float32)
+    if logits.shape[-1] == 1:
+        logits = jnp.concatenate([jnp.zeros_like(logits), logits], axis=-1)
+    return jax.nn.softmax(logits, axis=-1)
+
+
+def _doubts(passes: "ClassificationPrediction", named: Int[np.ndarray, " b"]) -> list[Doubt]:
+    rows = np.arange(len(named))
+    numbers = (
+        np.asarray(passes.probs)[rows, named],
+        *(np.asarray(x)[rows] for x in (passes.entropy, passes.mutual_information, passes.flip_rate)),
+    )
+    return [Doubt(*map(float, row)) for row in zip(*numbers, strict=True)]

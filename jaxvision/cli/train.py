@@ -101,6 +101,10 @@ def show(result: "RunResult") -> int:
         sys.stdout.write(f"\n{result.split} data\n{classification_report_text(result.result)}\n")
     if result.report is not None:
         sys.stdout.write(f"report: {result.report}\n")
+    if result.uncertainty is not None:
+        from jaxvision.cli import uncertainty
+
+        return uncertainty.show(result.uncertainty)
     return 0
 
 

@@ -116,7 +116,11 @@ def run_training(config: TrainConfig, say: Report = print, watch: Watch | None =
     weights = not resume or config.network.cache_features
     network = build_network(config.network, task, config.job.seed, weights)
     if is_main_process():
-        info = {"class_names": list(data.train.class_names), "preprocess": dataclasses.asdict(network.preprocess)}
+        info = {
+            "task": task.name,
+            "class_names": list(data.train.class_names),
+            "preprocess": dataclasses.asdict(network.preprocess),
+        }
         (output / DESCRIPTION).write_text(json.dumps(info, indent=2, ensure_ascii=False), encoding="utf-8")
     run = _Run(config, output, data, task, network, say, watch)
     outcome = run.loop(resume).run(resume)

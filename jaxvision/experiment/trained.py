@@ -4,14 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from jaxvision.experiment.network import Network, build_network
 from jaxvision.experiment.splits import selection
-from jaxvision.functional import to_functional
+from jaxvision.functional import to_functional, update
 from jaxvision.paths import nest
 from jaxvision.registry import model_info
 from jaxvision.training.checkpoint import Checkpointer, read_arrays
 from jaxvision.training.config import ConfigError, LossOptions, NetworkOptions, TrainConfig, read_config
-from jaxvision.training.losses import Task
+from jaxvision.training.losses import Task, make_task
 
 DESCRIPTION = "model.json"
 """The file of a run that says what goes into its network and what comes out: classes and preprocessing."""
@@ -37,8 +40,12 @@ def settings_of(source: str) -> TrainConfig:
 
 def class_names_of(source: str) -> tuple[str, ...]:
     """The classes of a run, in the order of its outputs; none for a published model."""
+    return tuple(_description(source).get("class_names", ()))
+
+
+def _description(source: str) -> dict[str, Any]:
     file = Path(source) / DESCRIPTION
-    return tuple(json.loads(file.read_text(encoding="utf-8"))["class_names"]) if file.exists() else ()
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
 
 
 def without_weights(loss: LossOptions) -> LossOptions:
@@ -69,6 +76,23 @@ def load_trained(source: str, run: TrainConfig, task: Task, checkpoint: str) -> 
     if trained:
         return network, _checkpoint(Path(source), checkpoint, run, task)
     return network, to_functional(network.model)[1]
+
+
+def open_run(folder: str | Path, checkpoint: str = "best") -> tuple[Network, tuple[str, ...]]:
+    """A run's network with its trained variables, and the names of its classes, without its data.
+
+    Raises:
+        ConfigError: it is not the folder of a run, is not about classes, or has no such checkpoint.
+        CheckpointError: the checkpoint cannot be read.
+    """
+    run, names = settings_of(str(folder)), class_names_of(str(folder))
+    kind = _description(str(folder)).get("task", run.loss.task)
+    if not names or kind not in ("multiclass", "binary"):
+        raise ConfigError(f"the run in {str(folder)!r} does not tell classes apart: it is for {kind}")
+    task = make_task(kind, len(names))
+    network, variables = load_trained(str(folder), run, task, checkpoint)
+    update(network.model, jax.tree.map(jnp.asarray, variables))
+    return network, names
 
 
 def _checkpoint(folder: Path, which: str, run: TrainConfig, task: Task) -> dict[str, Any]:

@@ -24,10 +24,7 @@ from jaxvision.functional import update
 from jaxvision.training.config import ConfigError, DataOptions
 from jaxvision.training.losses import Task
 from jaxvision.uncertainty.batches import Rows, batches
-from jaxvision.uncertainty.calibration import Calibrated
-from jaxvision.uncertainty.conformal import ConformalIntervals, ConformalSets, fit_lac, fit_residuals
 from jaxvision.uncertainty.overlap import RowSketch
-from jaxvision.uncertainty.tune import RATES, tune
 
 Say = Callable[[str], None]
 
@@ -42,7 +39,7 @@ class Uncertain:
         report: path of ``report.html``.
     """
 
-    calibration: Calibrated
+    calibration: uq.Calibrated
     findings: dict[str, Any]
     report: Path
 
@@ -181,7 +178,7 @@ def estimate(
     test, twins = _without_twins(read(parts.test, "test"), tuning)
     say(f"{parts.sentence} {len(tuning.dataset)} and {len(test.dataset)} pictures.")
     key = jax.random.key(options.seed)
-    cal = tune(
+    cal = uq.tune(
         net,
         tuning.rows,
         tuning.dataset.labels,
@@ -263,7 +260,7 @@ def in_classifier(net: uq.Net, network: Network) -> bool:
     )
 
 
-def predict_rows(cal: Calibrated, rows: Rows, key: jax.Array, batch_size: int) -> uq.Prediction:
+def predict_rows(cal: uq.Calibrated, rows: Rows, key: jax.Array, batch_size: int) -> uq.Prediction:
     """The calibrated prediction of all rows, with NumPy arrays; masks depend on the row's number, not on its batch."""
     parts = []
     for batch in batches(rows, batch_size):
@@ -276,7 +273,7 @@ def predict_rows(cal: Calibrated, rows: Rows, key: jax.Array, batch_size: int) -
 def _rates(options: InjectionOptions) -> Sequence[float]:
     if options.rate is not None and options.rates:
         raise ConfigError("--rate takes one dropout rate and --rates tries several: give one of them")
-    return (options.rate,) if options.rate is not None else options.rates or RATES
+    return (options.rate,) if options.rate is not None else options.rates or uq.RATES
 
 
 def _without_twins(split: Split, tuning: Split) -> tuple[Split, int]:
@@ -302,12 +299,12 @@ def _remarks(test: Split, twins: int) -> list[str]:
 
 def _conformal(
     prediction: uq.Prediction, labels: np.ndarray, alpha: float, task: str
-) -> ConformalSets | ConformalIntervals:
+) -> uq.conformal.ConformalSets | uq.conformal.ConformalIntervals:
     if isinstance(prediction, uq.ClassificationPrediction):
         if task == "multilabel":
             raise ConfigError("--alpha makes sets of classes that hold the one true class: not for several labels")
-        return fit_lac(prediction.probs, labels, alpha)
-    return fit_residuals(prediction.mean, prediction.std, labels.reshape(prediction.mean.shape), alpha)
+        return uq.conformal.fit_lac(prediction.probs, labels, alpha)
+    return uq.conformal.fit_residuals(prediction.mean, prediction.std, labels.reshape(prediction.mean.shape), alpha)
 
 
 def _told(options: InjectionOptions) -> dict[str, Any]:
