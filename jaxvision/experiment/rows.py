@@ -5,15 +5,17 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, UInt64
 
+from jaxvision import uncertainty as uq
 from jaxvision.data.dataset import ImageDataset, Subset
 from jaxvision.data.loader import EvalLoader
 from jaxvision.data.mix import normalize
 from jaxvision.experiment.network import Backbone, Network
 from jaxvision.functional import to_functional
-from jaxvision.uncertainty.batches import Rows
+from jaxvision.uncertainty.batches import Rows, batches
 from jaxvision.uncertainty.overlap import row_hashes
 
 Watch = Callable[[str, int, int], None]
@@ -45,6 +47,20 @@ class Split:
         dataset = Subset(self.dataset, index)
         rows = replace(self.rows, dataset=dataset) if isinstance(self.rows, Pictures) else np.asarray(self.rows)[index]
         return Split(dataset, rows, self.hashes[chosen], self.bad_files)
+
+    def without(self, other: "Split") -> tuple["Split", int]:
+        """The pictures that are not, pixel for pixel, among another split's; and how many are.
+
+        Raises:
+            ValueError: all of them are.
+        """
+        twins = np.isin(self.hashes, other.hashes)
+        if twins.all():
+            raise ValueError(
+                "every picture to measure on is among those to tune on, where the numbers would flatter: name another "
+                "split by --val-split or --split"
+            )
+        return (self.only(~twins) if twins.any() else self), int(twins.sum())
 
 
 @dataclass(frozen=True)
@@ -107,6 +123,16 @@ class Pictures:
 
     def _loader(self) -> EvalLoader:
         return EvalLoader(self.dataset, self.network.preprocess, self.batch_size, workers=self.workers)
+
+
+def predict_rows(cal: uq.Calibrated, rows: Rows, key: jax.Array, batch_size: int) -> uq.Prediction:
+    """The calibrated prediction of all rows, with NumPy arrays; masks depend on the row's number, not on its batch."""
+    parts = []
+    for batch in batches(rows, batch_size):
+        prediction = cal.predict(jnp.asarray(batch.images), key, rows=jnp.asarray(batch.rows))
+        parts.append(jax.tree.map(lambda x, count=batch.count: np.asarray(x)[:count] if np.ndim(x) else x, prediction))
+    joined: uq.Prediction = jax.tree.map(lambda *x: np.concatenate(x) if np.ndim(x[0]) else x[0], *parts)
+    return joined
 
 
 @lru_cache

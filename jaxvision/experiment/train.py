@@ -33,9 +33,10 @@ from jaxvision.experiment.network import (
     train_transform,
     trained_and_frozen,
 )
+from jaxvision.experiment.sites import inject
 from jaxvision.experiment.splits import Splits, choose_task, open_data, selection
 from jaxvision.experiment.trained import DESCRIPTION
-from jaxvision.experiment.uncertainty import Subject, Uncertain, estimate, inject
+from jaxvision.experiment.uncertainty import Subject, Uncertain, estimate
 from jaxvision.functional import to_functional, update
 from jaxvision.nn.norm import set_axis_name
 from jaxvision.paths import flatten

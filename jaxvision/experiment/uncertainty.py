@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,18 @@ from jaxvision.data.decode import decode
 from jaxvision.experiment.holdout import HoldOut, hold_out
 from jaxvision.experiment.injection import InjectionOptions
 from jaxvision.experiment.network import Network, classifier_view
-from jaxvision.experiment.rows import Pictures, Split, Watch, make_backbone
+from jaxvision.experiment.rows import Pictures, Split, Watch, make_backbone, predict_rows
+from jaxvision.experiment.sites import checked_rates, in_classifier, inject
 from jaxvision.experiment.splits import choose_task, known_splits, open_data, open_split
 from jaxvision.experiment.trained import class_names_of, load_trained, settings_of, without_weights
 from jaxvision.functional import update
 from jaxvision.training.config import ConfigError, DataOptions
 from jaxvision.training.losses import Task
-from jaxvision.uncertainty.batches import Rows, batches
 from jaxvision.uncertainty.overlap import RowSketch
+from jaxvision.uncertainty.report import write_uncertainty_report
 
 Say = Callable[[str], None]
+Conformal = uq.conformal.ConformalSets | uq.conformal.ConformalIntervals
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def uncertainty(
         out_of_distribution=others,
         output=output,
         title=f"How sure is {Path(source).name} on {Path(where.data).name}?",
-        settings={"source": source, "data": where.data, "checkpoint": checkpoint, "out of distribution": ood},
+        settings={"source": source, "data": where.data, "checkpoint": checkpoint},
         say=say,
     )
 
@@ -163,19 +165,15 @@ def estimate(
     classifier what the rest of the network computes is kept, one vector a picture.
     """
     network, task = subject.network, subject.task
+    rates = checked_rates(options, task)
     whole = inject(network, task, options)
     say(f"sites: {', '.join(options.sites)}; {str(whole.sites).splitlines()[-1]}")
+    backbone, net = None, whole
     if in_classifier(whole, network):
         backbone = make_backbone(network)
         net = replace(inject(network, task, options, of=classifier_view(network.model)), plan=whole.plan)
-    else:
-        backbone, net = None, whole
-
-    def read(dataset: ImageDataset, name: str) -> Split:
-        return subject.pictures(dataset, name).read(backbone)
-
-    tuning = read(parts.tuning, "tuning")
-    test, twins = _without_twins(read(parts.test, "test"), tuning)
+    tuning = subject.pictures(parts.tuning, "tuning").read(backbone)
+    test, twins = subject.pictures(parts.test, "test").read(backbone).without(tuning)
     say(f"{parts.sentence} {len(tuning.dataset)} and {len(test.dataset)} pictures.")
     key = jax.random.key(options.seed)
     cal = uq.tune(
@@ -183,7 +181,7 @@ def estimate(
         tuning.rows,
         tuning.dataset.labels,
         key,
-        rates=_rates(options),
+        rates=rates,
         num_samples=options.samples,
         scale=options.scale,
         center=options.center,
@@ -191,23 +189,26 @@ def estimate(
         batch_size=subject.batch_size,
         test=(test.rows, test.dataset.labels),
     )
-    prediction = predict_rows(cal, test.rows, key, subject.batch_size)
-    others = None
+
+    def predicted(split: Split) -> uq.Prediction:
+        return predict_rows(cal, split.rows, key, subject.batch_size)
+
+    prediction = predicted(test)
+    strangers = conformal = None
     if out_of_distribution is not None:
         name, dataset = out_of_distribution
-        others = name, predict_rows(cal, read(dataset, name).rows, key, subject.batch_size)
-    conformal = None
+        strangers = name, predicted(subject.pictures(dataset, name).read(backbone))
     if options.alpha is not None and parts.conformal is not None:
-        held, _ = _without_twins(read(parts.conformal, "conformal"), tuning)
-        conformal = _conformal(
-            predict_rows(cal, held.rows, key, subject.batch_size), held.dataset.labels, options.alpha, task.name
-        )
+        held, _ = subject.pictures(parts.conformal, "conformal").read(backbone).without(tuning)
+        conformal = fit_conformal(predicted(held), held.dataset.labels, options.alpha)
     # What is saved is for whole pictures, whatever it was tuned on.
-    cal = replace(cal, net=whole.with_rate(cal.rate), sketch=RowSketch.of(tuning.hashes))
-    output.mkdir(parents=True, exist_ok=True)
-    cal.save(output / "calibration.json")
-    notes = [parts.sentence, *_remarks(test, twins)]
-    report = _report(
+    saved = replace(
+        cal,
+        net=whole.with_rate(cal.rate),
+        sketch=RowSketch.of(tuning.hashes),
+        split=f"{cal.split}. {parts.sentence}",
+    )
+    report = write_uncertainty_report(
         output,
         title=title,
         task=task.name,
@@ -215,76 +216,23 @@ def estimate(
         class_names=test.dataset.class_names,
         labels=test.dataset.labels,
         prediction=prediction,
-        calibration=cal,
-        settings={**settings, **_told(options), "samples": options.samples},
+        calibration=saved,
+        settings={**settings, **_told(options)},
         pictures=lambda row: decode(test.dataset.read(row), "RGB", fast=False, name=test.dataset.names[row]),
-        out_of_distribution=others,
-        notes=notes,
+        out_of_distribution=strangers,
+        notes=[parts.sentence, *_remarks(test, twins)],
         conformal=conformal,
     )
+    saved.save(output / "calibration.json")
     findings = json.loads((output / "uncertainty.json").read_text(encoding="utf-8"))
-    return Uncertain(cal, findings, report)
+    return Uncertain(saved, findings, report)
 
 
-def inject(network: Network, task: Task, options: InjectionOptions, of: Any = None) -> uq.Net:
-    """A network with the sites that the settings name.
-
-    Args:
-        network: the network.
-        task: what its outputs are.
-        options: sites, mask, place.
-        of: a view of the network's model that takes pooled features.
-
-    Raises:
-        PatternError: a pattern selects no module; the nearest paths are listed.
-        SiteError: a module is not run by a pass, or the mask cannot be applied there.
-        ValueError: wrong settings.
-    """
-    example = None if of is None else jax.ShapeDtypeStruct((2, network.model.num_features), jnp.float32)
-    return uq.inject(
-        network.model if of is None else of,
-        options.sites,
-        mask=options.mask,
-        at=options.at,
-        shared=options.shared,
-        task=task.name,
-        example=example,
-    )
-
-
-def in_classifier(net: uq.Net, network: Network) -> bool:
-    """Whether all sites lie in the classifier, so that the rest of the network need run only once a picture."""
-    return all(
-        any(site.path == path or site.path.startswith(f"{path}.") for path in network.classifiers)
-        for site in net.plan.sites
-    )
-
-
-def predict_rows(cal: uq.Calibrated, rows: Rows, key: jax.Array, batch_size: int) -> uq.Prediction:
-    """The calibrated prediction of all rows, with NumPy arrays; masks depend on the row's number, not on its batch."""
-    parts = []
-    for batch in batches(rows, batch_size):
-        prediction = cal.predict(jnp.asarray(batch.images), key, rows=jnp.asarray(batch.rows))
-        parts.append(jax.tree.map(lambda x, count=batch.count: np.asarray(x)[:count] if np.ndim(x) else x, prediction))
-    joined: uq.Prediction = jax.tree.map(lambda *x: np.concatenate(x) if np.ndim(x[0]) else x[0], *parts)
-    return joined
-
-
-def _rates(options: InjectionOptions) -> Sequence[float]:
-    if options.rate is not None and options.rates:
-        raise ConfigError("--rate takes one dropout rate and --rates tries several: give one of them")
-    return (options.rate,) if options.rate is not None else options.rates or uq.RATES
-
-
-def _without_twins(split: Split, tuning: Split) -> tuple[Split, int]:
-    """The pictures that are not, pixel for pixel, among those that tune; and how many were."""
-    twins = np.isin(split.hashes, tuning.hashes)
-    if twins.all():
-        raise ConfigError(
-            "every picture to measure on is among those to tune on, so that the numbers would flatter: name another "
-            "split by --val-split or --split"
-        )
-    return (split.only(~twins) if twins.any() else split), int(twins.sum())
+def fit_conformal(prediction: uq.Prediction, labels: np.ndarray, alpha: float) -> Conformal:
+    """Sets of classes (LAC), or intervals of numbers (normalised residuals), from rows that did not tune."""
+    if isinstance(prediction, uq.ClassificationPrediction):
+        return uq.conformal.fit_lac(prediction.probs, labels, alpha)
+    return uq.conformal.fit_residuals(prediction.mean, prediction.std, labels.reshape(prediction.mean.shape), alpha)
 
 
 def _remarks(test: Split, twins: int) -> list[str]:
@@ -297,26 +245,8 @@ def _remarks(test: Split, twins: int) -> list[str]:
     return notes
 
 
-def _conformal(
-    prediction: uq.Prediction, labels: np.ndarray, alpha: float, task: str
-) -> uq.conformal.ConformalSets | uq.conformal.ConformalIntervals:
-    if isinstance(prediction, uq.ClassificationPrediction):
-        if task == "multilabel":
-            raise ConfigError("--alpha makes sets of classes that hold the one true class: not for several labels")
-        return uq.conformal.fit_lac(prediction.probs, labels, alpha)
-    return uq.conformal.fit_residuals(prediction.mean, prediction.std, labels.reshape(prediction.mean.shape), alpha)
-
-
 def _told(options: InjectionOptions) -> dict[str, Any]:
-    """The settings that are not the defaults."""
-    default = dataclasses.asdict(InjectionOptions())
-    return {name: value for name, value in dataclasses.asdict(options).items() if value != default[name]} | {
-        "sites": list(options.sites)
-    }
-
-
-def _report(folder: Path, **parts: Any) -> Path:
-    # Here, since it draws: what only predicts needs no matplotlib.
-    from jaxvision.uncertainty.report import write_uncertainty_report
-
-    return write_uncertainty_report(folder, **parts)
+    """The settings: sites, samples, and what is not as by default."""
+    default, given = dataclasses.asdict(InjectionOptions()), dataclasses.asdict(options)
+    shown = {name: value for name, value in given.items() if value != default[name]}
+    return {"sites": list(options.sites), "samples": options.samples} | shown
