@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,6 @@ from jaxtyping import Bool, UInt64
 from jaxvision import uncertainty as uq
 from jaxvision.data.dataset import ImageDataset, Subset
 from jaxvision.data.loader import EvalLoader
-from jaxvision.data.mix import normalize
 from jaxvision.experiment.network import Backbone, Network
 from jaxvision.functional import to_functional
 from jaxvision.uncertainty.batches import Rows, batches
@@ -67,10 +66,11 @@ class Split:
 class Pictures:
     """Batches of normalised pictures, decoded anew each time they are iterated over; padding is left out.
 
+    They are normalised on the host, to the bits of `Preprocess.batch`, so that a calibration knows a picture again.
+
     Attributes:
         dataset: the pictures.
         network: says how they are preprocessed.
-        dtype: of the network's input.
         batch_size: pictures at a time.
         workers: threads that read pictures.
         name: what to tell ``watch``.
@@ -79,7 +79,6 @@ class Pictures:
 
     dataset: ImageDataset
     network: Network
-    dtype: str
     batch_size: int
     workers: int
     name: str
@@ -87,7 +86,7 @@ class Pictures:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for images, seen, _ in self.batches(self._loader()):
-            yield np.asarray(images)[seen]
+            yield images[seen]
 
     def read(self, backbone: Features | None) -> Split:
         """Goes over the pictures once, to see which can be read, and what they are.
@@ -102,9 +101,9 @@ class Pictures:
         index, hashes, kept = [], [], []
         for images, seen, numbers in self.batches(loader):
             index.append(numbers[seen])
-            hashes.append(row_hashes(np.asarray(images)[seen]))
+            hashes.append(row_hashes(images[seen]))
             if backbone is not None:
-                kept.append(np.asarray(backbone(images))[seen])
+                kept.append(np.asarray(backbone(jnp.asarray(images)))[seen])
         found = np.concatenate(index)
         if not len(found):
             raise ValueError(f"none of the {len(self.dataset)} pictures of {self.name} can be read")
@@ -112,13 +111,11 @@ class Pictures:
         rows: Rows = np.concatenate(kept) if kept else replace(self, dataset=dataset)
         return Split(dataset, rows, np.concatenate(hashes), loader.bad_files)
 
-    def batches(self, loader: EvalLoader) -> Iterator[tuple[jax.Array, np.ndarray, np.ndarray]]:
+    def batches(self, loader: EvalLoader) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Whole batches as the network sees them, which of their rows are pictures, and the numbers of these."""
-        preprocess = self.network.preprocess
-        prepare = _normalizer(preprocess.mean, preprocess.std, self.dtype)
         with iter(loader) as batches:
             for number, batch in enumerate(batches, start=1):
-                yield prepare(batch["image"]), batch["weight"] > 0, batch["index"]
+                yield self.network.preprocess.normalize(batch["image"]), batch["weight"] > 0, batch["index"]
                 self.watch(self.name, number, len(loader))
 
     def _loader(self) -> EvalLoader:
@@ -133,11 +130,6 @@ def predict_rows(cal: uq.Calibrated, rows: Rows, key: jax.Array, batch_size: int
         parts.append(jax.tree.map(lambda x, count=batch.count: np.asarray(x)[:count] if np.ndim(x) else x, prediction))
     joined: uq.Prediction = jax.tree.map(lambda *x: np.concatenate(x) if np.ndim(x[0]) else x[0], *parts)
     return joined
-
-
-@lru_cache
-def _normalizer(mean: tuple[float, ...], std: tuple[float, ...], dtype: str) -> Callable[[np.ndarray], jax.Array]:
-    return jax.jit(partial(normalize, mean=mean, std=std, dtype=dtype))
 
 
 def make_backbone(network: Network) -> Features:

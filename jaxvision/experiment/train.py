@@ -305,7 +305,6 @@ class _Run:
         subject = Subject(
             network=self.network,
             task=self.task,
-            dtype=self.config.network.dtype,
             batch_size=data.validation_batch_size or data.batch_size,
             workers=data.workers,
         )

@@ -53,7 +53,6 @@ class Subject:
     Attributes:
         network: with its trained variables.
         task: what its outputs are.
-        dtype: of its input.
         batch_size: pictures in one pass.
         workers: threads that read pictures.
         watch: is told of each batch that is read.
@@ -61,14 +60,13 @@ class Subject:
 
     network: Network
     task: Task
-    dtype: str = "float32"
     batch_size: int = 64
     workers: int = 2
     watch: Watch = lambda what, done, total: None
 
     def pictures(self, dataset: ImageDataset, name: str) -> Pictures:
         """A data set as the network sees it."""
-        return Pictures(dataset, self.network, self.dtype, self.batch_size, self.workers, name, self.watch)
+        return Pictures(dataset, self.network, self.batch_size, self.workers, name, self.watch)
 
 
 def uncertainty(
@@ -133,7 +131,6 @@ def uncertainty(
         Subject(
             network=network,
             task=task,
-            dtype=run.network.dtype,
             batch_size=batch_size,
             workers=workers,
             watch=watch,
@@ -188,6 +185,7 @@ def estimate(
         per_output=label_kind(tuning.dataset) == "regression" and np.ndim(tuning.dataset.labels) == 2,
         batch_size=subject.batch_size,
         test=(test.rows, test.dataset.labels),
+        allow_overlap=True,  # pictures that occur twice were left out above
     )
 
     def predicted(split: Split) -> uq.Prediction:

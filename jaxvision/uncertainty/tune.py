@@ -39,6 +39,7 @@ def tune(
     var_floor: float = VAR_FLOOR,
     batch_size: int = 64,
     test: tuple[Rows, Any] | float | None = None,
+    allow_overlap: bool = False,
 ) -> Calibrated:
     """Chooses rate and scale of a regression, or rate and temperature of a classification, by validation likelihood.
 
@@ -73,6 +74,8 @@ def tune(
         test: what to measure the result on, once. ``(x, y)``, or the fraction of the validation rows to set aside for
             that: at random, equal rows together (rows that belong together otherwise, such as slices of a patient, need
             ``(x, y)``). Without it all numbers are those of the tuning rows, and `Calibrated.split` says so.
+        allow_overlap: do not look for rows of ``(x, y)`` among the validation rows: where the rows are features, which
+            may be equal where the pictures are not.
 
     Raises:
         OverlapError: rows of ``test`` are among the validation rows.
@@ -103,7 +106,8 @@ def tune(
     if isinstance(test, tuple):
         x_test, y_test = test
         test_hashes = map_rows(x_test, row_hashes, batch_size)
-        RowSketch.of(hashes, kept=None).check(test_hashes)
+        if not allow_overlap:
+            RowSketch.of(hashes, kept=None).check(test_hashes)
         test_set = x_test, fitting_labels(net, x_test, checked_rows(y_test, len(test_hashes))), None
         split = f"tuned on {len(hashes)} rows; tested on {len(test_hashes)} others that were given"
     elif test is not None:

@@ -69,6 +69,49 @@ def test_csv_has_a_line_for_each_rank(pictures, quick, capsys):
     assert float(rows[2]["probability"]) == pytest.approx(0.951, abs=5e-4)
 
 
+def said_of(rows):
+    """What a sampler says: of picture 0 that it is a cat, though passes differ; of all others that they are coffee."""
+    from jaxvision.uncertainty import ClassificationPrediction
+
+    probs = np.zeros((len(rows), 1000), np.float32)
+    for row, number in enumerate(rows):
+        probs[row, [0, 282] if number == 0 else [0, 967]] = (0.6, 0.4) if number == 0 else (0.1, 0.9)
+    none, logs = np.zeros(len(rows), np.float32), np.log(probs + 1e-30)
+    flips = np.where(np.array(rows) == 0, 0.3, 0.02)
+    return ClassificationPrediction(probs, logs, probs * 0, none, none, flips, logs, np.int32(10))
+
+
+def test_uncertainty_says_of_every_picture_how_sure_it_is(pictures, quick, classifier, monkeypatch, capsys):
+    numbers = []
+
+    def sampler(images, rows):
+        numbers.append(rows.tolist())
+        return said_of(rows.tolist())
+
+    monkeypatch.setattr(classifier, "sampler", sampler)
+    words = ["predict", "chelsea.png", "broken.png", "coffee.png", "--uncertainty", "--topk", "2", "--batch-size", "2"]
+    assert main([*words, "--csv"]) == 1
+    assert numbers == [[0, 0], [2, 2]], "masks depend on the picture's place in the list; batches are filled up"
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert list(rows[0])[5:] == ["confidence", "entropy", "mutual_information", "flip_rate", "verdict"]
+    assert [row["verdict"] for row in rows] == ["unsure", "", "sure", ""]
+    assert [row["confidence"][:4] for row in rows] == ["0.40", "", "0.89", ""]
+    assert float(rows[0]["entropy"]) == pytest.approx(-0.4 * np.log(0.4) - 0.6 * np.log(0.6), abs=1e-5)
+    assert main([*words, "--json"]) == 1
+    first, second = json.loads(capsys.readouterr().out)["predictions"]
+    assert (first["verdict"], second["verdict"]) == ("unsure", "sure")
+    assert second["flip_rate"] == pytest.approx(0.02)
+    assert main(words) == 1
+    text = capsys.readouterr().out
+    assert "unsure" in text
+    assert "mutual_information" in text
+
+
+@pytest.mark.parametrize(("confidence", "flips", "sure"), [(0.5, 0.1, True), (0.49, 0.0, False), (0.9, 0.11, False)])
+def test_sure_is_more_probable_than_all_others_and_named_by_nine_passes_in_ten(confidence, flips, sure):
+    assert library.Doubt(confidence, 0.0, 0.0, flips).sure is sure
+
+
 def test_the_table_is_not_cut_when_it_goes_to_a_file(pictures, quick, capsys):
     name = "a" * 120 + ".png"
     (pictures / "chelsea.png").rename(pictures / name)
@@ -109,6 +152,11 @@ def test_nothing_to_look_at(tmp_path, monkeypatch, capsys):
         (["--labels", "gone.txt"], 2, "cannot read the labels 'gone.txt'"),
         (["--labels", "two.txt"], 2, "'two.txt' has 2 lines, expected one for each of the 1000 classes"),
         (["--model", "vit_tiny_patch16_224", "--img-size", "0"], 2, "img_size must be at least one pixel"),
+        (["--uncertainty", "--samples", "1"], 2, "--samples must be at least 2, got 1"),
+        (["--uncertainty", "--rate", "0"], 2, "--rate is a probability between 0 and 1, got 0"),
+        (["--calibration", "two.txt"], 2, "--calibration goes with --uncertainty"),
+        (["--uncertainty", "--calibration", "two.txt"], 2, "two.txt: not JSON"),
+        (["--model", "."], 2, "is not the folder of a run"),
         (["--output", "chelsea.png/x"], 1, "cannot write 'chelsea.png/x'"),
     ],
 )

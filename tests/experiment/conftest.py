@@ -37,6 +37,14 @@ def write_digits(root, classes=(0, 1, 2), counts=(60, 60, 60)):
     return root
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Reports whose plots are not drawn, which takes seconds and has tests of its own."""
+    from jaxvision.evaluation.album import Album
+
+    monkeypatch.setattr(Album, "_png", lambda self, name, figure, description: b"")
+
+
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory):
     return write_digits(tmp_path_factory.mktemp("digits") / "photos")

@@ -203,8 +203,8 @@ def test_remedies_for_imbalance_move_the_recalls_as_they_should(tmp_path, capsys
     assert rare["nothing"] < min(rare["oversampling"], rare["undersampling"], rare["class weights"])
 
 
-def test_the_covid_ct_recipe_runs_on_any_folder_of_two_classes(tmp_path):
-    """With a small ResNet for the large one: the recipe's own needs weights from a hub."""
+def test_the_covid_ct_recipe_runs_on_any_folder_of_two_classes(tmp_path, undrawn):
+    """With a small ResNet for the large one: the recipe's own needs weights from a hub. It ends in uncertainty."""
     from jaxvision.training.recipes import recipe
 
     folder = write_digits(tmp_path / "ct", (0, 1), (40, 60))
@@ -218,6 +218,10 @@ def test_the_covid_ct_recipe_runs_on_any_folder_of_two_classes(tmp_path):
             "img_size": (32,),
             "pretrained": False,
             "epochs": 2,
+            "no_aug": True,
+            "rotation": 0.0,
+            "cache_features": True,
+            "validation_batch_size": 5,
         },
     )
     result = run_training(config, lambda line: None)
@@ -237,6 +241,34 @@ def test_the_covid_ct_recipe_runs_on_any_folder_of_two_classes(tmp_path):
     }
     assert result.result.confusion_matrix.shape == (2, 2)
     assert "threshold" in result.report.read_text().lower()
+    assert "uncertainty/report.html" in result.report.read_text()
+    assert (tmp_path / "run" / "uncertainty" / "report.html").exists()
+    sure = result.uncertainty
+    assert [site.path for site in sure.calibration.net.plan.sites] == ["fc.hidden.0.drop", "fc.hidden.1.drop"]
+    assert sure.calibration.num_samples == 100
+    assert sure.findings["task"] == "binary"
+    assert sure.findings["result"]["rows"] == 10, "a half of the twenty pictures that validate"
+    plain = sure.findings["result"]["methods"]["deterministic softmax"]
+    index = [result.assessed.dataset.names.index(name) for name in sure_names(tmp_path / "run" / "uncertainty")]
+    wrong = result.assessed.probabilities.argmax(1)[index] != result.assessed.labels[index]
+    assert plain["accuracy"] == pytest.approx(1 - wrong.mean()), "of the best checkpoint"
+
+
+def sure_names(folder):
+    with (folder / "uncertainty.csv").open() as file:
+        return [row["name"] for row in csv.DictReader(file)]
+
+
+def test_what_cannot_be_asked_at_the_end_is_refused_before_the_training(digits, tmp_path):
+    lines = []
+    cases = {
+        "did you mean 'blocks": {"uncertainty": ["blocs.*"]},
+        "no validation data": {"uncertainty": ["head"], "val_fraction": 0.0},
+    }
+    for fragment, changes in cases.items():
+        with pytest.raises(ValueError, match=fragment):
+            run_training(settings(digits, output=str(tmp_path / fragment[:3]), **changes), lines.append)
+    assert not any(line.startswith("epoch") for line in lines)
 
 
 def test_the_step_compiles_once(digits, tmp_path):
