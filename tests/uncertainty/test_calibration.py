@@ -29,14 +29,6 @@ def initial(key, shape, dtype):
     return jnp.asarray(np.random.default_rng(shape).normal(size=shape) / np.sqrt(shape[0]), dtype)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Nearly all the time here goes into compiling small functions."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def rows():
     return np.random.default_rng(0).normal(size=(70, 3)).astype(np.float32)

@@ -57,14 +57,6 @@ def trained(model, x, y, loss, steps):
     return model
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Nearly all the time here goes into compiling small functions."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def noisy():
     """Numbers that are noisier where the inputs are large, and a network trained on others of them."""
