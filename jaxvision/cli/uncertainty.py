@@ -95,16 +95,29 @@ class Command(InjectionOptions):
 
 def show(done: "Uncertain") -> int:
     """Prints the numbers beside those of what needs no dropout, and where the report is; returns the exit code."""
-    sys.stdout.write(f"\n{summary(done.findings['result'])}\nreport: {done.report}\n")
+    sys.stdout.write(f"\n{summary(done.findings)}\nreport: {done.report}\n")
     return 0
 
 
-def summary(result: Mapping[str, Any]) -> str:
-    """The report's numbers in a few lines: the methods side by side, and whether dropout is better."""
-    from jaxvision.evaluation.tables import Table
+def summary(findings: Mapping[str, Any]) -> str:
+    """The report's numbers in a few lines: the methods side by side, and whether dropout is better.
 
+    Args:
+        findings: what is in ``uncertainty.json``.
+    """
+    from jaxvision.evaluation.tables import Cell, Table
+
+    result = findings["result"]
     columns = _CLASSES if result["kind"] == "classification" else _NUMBERS
-    rows = [[name, *(numbers[column] for column in columns)] for name, numbers in result["methods"].items()]
+    rows: list[list[Cell]] = [
+        [name, *(numbers[column] for column in columns)] for name, numbers in result["methods"].items()
+    ]
+    # Of a heteroscedastic head's own variance, say, tuning has measured the likelihood only.
+    rows[:0] = [
+        [other["name"], *(other["test_nll"] if column == "nll" else None for column in columns)]
+        for other in findings["calibration"]["candidates"]
+        if other["baseline"] and other["rate"] is None and other["name"] not in result["methods"]
+    ]
     lines = [Table(["method", *columns.values()], rows, digits=4).text().rstrip(), _verdict(result)]
     strangers = result["out_of_distribution"]
     if strangers is not None:

@@ -16,7 +16,13 @@ def result(mean, low, high, kind="classification", **more):
     methods = {"simple": numbers, "MC dropout, calibrated": {**numbers, "nll": numbers["nll"] + mean}}
     gap = {"other": "simple", "mean": mean, "low": low, "high": high}
     found = {"kind": kind, "rows": 50, "methods": methods, "nll_difference": gap}
-    return {**found, "out_of_distribution": None, "conformal": None, **more}
+    candidates = [
+        {"name": "simple", "baseline": True, "rate": None, "test_nll": 1.0},
+        {"name": "its own", "baseline": True, "rate": None, "test_nll": 0.125},
+        {"name": "MC dropout", "baseline": True, "rate": 0.1, "test_nll": 0.5},
+    ]
+    found |= {"out_of_distribution": None, "conformal": None, **more}
+    return {"result": found, "calibration": {"candidates": candidates}}
 
 
 @pytest.mark.parametrize(
@@ -40,6 +46,8 @@ def test_the_methods_stand_side_by_side():
     table, *rest = said.split("\nMC dropout is")
     assert table.splitlines()[0].split() == ["method", "accuracy", "NLL", "Brier", "ECE", "AURC"]
     numbers = ["0.9000", "0.2000", "0.2000", "0.0100", "0.0200"]
+    assert table.splitlines()[2].split() == ["its", "own", "-", "0.1250", "-", "-", "-"]
+    assert [line.split()[0] for line in table.splitlines()[3:]] == ["simple", "MC"]
     assert table.splitlines()[-1].split() == ["MC", "dropout,", "calibrated", *numbers]
     assert "noise told apart, AUROC: mutual information 0.750." in rest[0]
     assert "hold the truth in 92.5% of the cases, and are 1.50 classes on average" in rest[0]
