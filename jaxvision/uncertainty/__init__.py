@@ -15,8 +15,8 @@ from jaxvision.uncertainty.net import Net
 from jaxvision.uncertainty.overlap import OverlapError
 from jaxvision.uncertainty.plan import Plan, SiteSpec
 from jaxvision.uncertainty.results import ClassificationPrediction, Moments, Prediction, RegressionPrediction
-from jaxvision.uncertainty.scale import Scale
-from jaxvision.uncertainty.scale_fit import ScaleError, fit_scale
+from jaxvision.uncertainty.scale import Scale, ScaleError
+from jaxvision.uncertainty.scale_fit import fit_scale
 from jaxvision.uncertainty.tune import RATES, tune
 
 __all__ = [
