@@ -134,7 +134,7 @@ class Net:
             rows: numbers of the examples. Their masks depend on them, so give a dataset's batches
                 ``start + arange(b)``. Default: 0, 1, ...
             chunk: examples and samples to compute at a time, ``(examples, samples)``, or ``"auto"``.
-            budget: bytes of intermediate values that ``"auto"`` aims at. Default: 64 MiB on a CPU, where that is the
+            budget: bytes of intermediate values that ``"auto"`` aims at. Default: 16 MiB on a CPU, where that is the
                 fastest, else 1 GiB.
             tolerance: stop when no example's standard error is larger: of a class's probability, or of the mean in the
                 output's units. Checked chunk by chunk, after 16 samples at least.

@@ -21,7 +21,7 @@ from jaxvision.uncertainty.plan import SiteSpec
 from jaxvision.uncertainty.statistics import Statistic
 
 Chunk = Literal["auto"] | tuple[int, int]
-_BUDGET = {"cpu": 64 * 2**20}  # bytes: on a CPU what stays near its caches is faster than what merely fits
+_BUDGET = {"cpu": 16 * 2**20}  # bytes: on a CPU what stays near its caches is faster than what merely fits
 _BUDGET_ELSEWHERE = 2**30
 _FEWEST_EXAMPLES = 8  # fewer at a time would starve the prefix
 _FEWEST_SAMPLES = 16  # before a standard error is believed
