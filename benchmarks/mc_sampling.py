@@ -143,7 +143,7 @@ def torch_contenders(name: str, size: int, batch: int, net: uq.Net, samples: int
         module.mc_dropout.train()
     wrapped["PyTorch loop"] = lambda: run(dropped, samples)
     try:
-        from torch_uncertainty.models import mc_dropout  # type: ignore[import-not-found]
+        from torch_uncertainty.methods import mc_dropout  # type: ignore[import-not-found]
     except ImportError as error:
         print(f"{error}: no torch-uncertainty column", file=sys.stderr)
         return wrapped
@@ -218,5 +218,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    set_up()
+    set_up(passive=True)
     main()
