@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import jax
@@ -102,6 +103,10 @@ def _refuse_vmap(x: Array, path: str) -> None:
 
 
 _current: ContextVar[Draw | None] = ContextVar("jaxvision_draw", default=None)
+# Part of the key of jax.jit's caches: a compiled function inside a network, traced before without masks or with those of
+# another pass, would otherwise be taken from the cache, and its sites be silent.
+_tracing = jax.make_user_context(0)
+_numbers = count(1)
 
 
 def current_draw() -> Draw | None:
@@ -114,7 +119,8 @@ def drawing(draw: Draw | None) -> Iterator[Draw | None]:
     """Makes a pass the current one. Enter it inside the function that JAX traces, never around a compiled one."""
     token = _current.set(draw)
     try:
-        yield draw
+        with _tracing(next(_numbers)):
+            yield draw
     finally:
         _current.reset(token)
 

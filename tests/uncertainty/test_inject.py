@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 import jax
@@ -105,6 +106,25 @@ def test_a_foreign_scan_is_refused(points: jax.Array, key: jax.Array) -> None:
 
     with pytest.raises(uq.SiteError, match=r"scan=False"):
         uq.inject(Scanned(), "layers", 0.5, task="regression").predict(points, key, 2)
+
+
+def test_a_compiled_function_inside_the_network_is_traced_anew(points: jax.Array, key: jax.Array) -> None:
+    @partial(jax.jit, static_argnums=0)
+    def run(graphdef: Any, state: Any, x: jax.Array) -> jax.Array:
+        return nnx.merge(graphdef, state)(x)
+
+    class Inner(nnx.Module):
+        def __init__(self) -> None:
+            self.fc = nnx.Linear(5, 3, rngs=nnx.Rngs(0))
+
+        def __call__(self, x: jax.Array) -> jax.Array:
+            return run(*nnx.split(self.fc), x)
+
+    model = Inner()
+    before = model(points)
+    said = uq.inject(model, "fc", 0.5, task="regression").predict(points, key, 4, method="sample")
+    assert float(said.epistemic.min()) > 0
+    np.testing.assert_array_equal(model(points), before)
 
 
 @pytest.mark.parametrize(
