@@ -103,8 +103,8 @@ def _refuse_vmap(x: Array, path: str) -> None:
 
 
 _current: ContextVar[Draw | None] = ContextVar("jaxvision_draw", default=None)
-# Part of the key of jax.jit's caches: a compiled function inside a network, traced before without masks or with those of
-# another pass, would otherwise be taken from the cache, and its sites be silent.
+# Part of the key of jax.jit's caches: a compiled function inside a network, traced before without masks or with those
+# of another pass, would otherwise be taken from the cache, and its sites be silent.
 _tracing = jax.make_user_context(0)
 _numbers = count(1)
 

@@ -122,7 +122,7 @@ def test_a_compiled_function_inside_the_network_is_traced_anew(points: jax.Array
 
     model = Inner()
     before = model(points)
-    said = uq.inject(model, "fc", 0.5, task="regression").predict(points, key, 4, method="sample")
+    said = uq.inject(model, "fc", 0.5, task="regression").predict(points, key, 40, method="sample")
     assert float(said.epistemic.min()) > 0
     np.testing.assert_array_equal(model(points), before)
 
