@@ -204,7 +204,7 @@ def estimate(
         cal,
         net=whole.with_rate(cal.rate),
         sketch=RowSketch.of(tuning.hashes),
-        split=f"{cal.split}. {parts.sentence}",
+        split=f"{cal.split}. {parts.sentence.removesuffix('.')}",
     )
     report = write_uncertainty_report(
         output,
