@@ -157,9 +157,13 @@ def sites(view: nnx.Module) -> tuple[Site, ...]:
     return tuple({id(m): m._hooked.site for m in named_modules(view).values() if isinstance(m, _HookedCall)}.values())
 
 
-def carries_hook(module: nnx.Module) -> bool:
-    """Whether a module itself carries a hook."""
-    return isinstance(module, _HookedCall)
+def unfuses(module: nnx.Module) -> bool:
+    """Whether a module carries a hook with ``hook.unfuses = True``.
+
+    Such a hook must run also where the module would otherwise be left out, as the dropout of attention's weights is
+    where attention is computed by a fused kernel.
+    """
+    return isinstance(module, _HookedCall) and any(getattr(hook, "unfuses", False) for hook in module._hooked.hooks)
 
 
 def is_hooked(module: nnx.Module) -> bool:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxvision.intercept import carries_hook
+from jaxvision.intercept import unfuses
 from jaxvision.nn.drop import Dropout, Rngs
 from jaxvision.nn.init import trunc_normal
 from jaxvision.nn.layer_args import LayerArgs
@@ -25,11 +25,11 @@ def attend(
 ) -> Float[Array, "*b q heads d"]:
     """``softmax(query key^T / sqrt(d) + bias) value``, the softmax in float32.
 
-    With an active ``dropout``, or one with a hook (see `jaxvision.intercept`), the weights are written out and passed
-    through it, and every example and head gets a mask of its own; otherwise it is `jax.nn.dot_product_attention`. A
-    ``bias`` of fewer batch axes is shared over the leading ones.
+    With an active ``dropout``, or one with a hook that asks for it (see `jaxvision.intercept.unfuses`), the weights are
+    written out and passed through it, and every example and head gets a mask of its own; otherwise it is
+    `jax.nn.dot_product_attention`. A ``bias`` of fewer batch axes is shared over the leading ones.
     """
-    if dropout is None or not (dropout.active(rngs) or carries_hook(dropout)):
+    if dropout is None or not (dropout.active(rngs) or unfuses(dropout)):
         return _fused(query, key, value, bias)
     logits = jnp.einsum("...qhd,...khd->...hqk", query, key, preferred_element_type=jnp.float32)
     logits = logits / query.shape[-1] ** 0.5

@@ -200,6 +200,7 @@ def _hook(spec: SiteSpec) -> Hook:
             return (draw.mask(spec, output[0]), *output[1:])
         return draw.mask(spec, output)
 
+    hook.unfuses = True  # type: ignore[attr-defined]
     return hook
 
 

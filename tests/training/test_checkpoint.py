@@ -317,7 +317,8 @@ def test_a_lost_directory_is_said_so(tmp_path, caplog):
     assert checkpointer.failures == 1
     assert f"checkpoint {directory}/2 was not written: NotADirectoryError" in caplog.text
     waiting = [thread.name for thread in threading.enumerate() if not thread.daemon]
-    assert waiting == ["MainThread"]  # else the process would not end
+    # Else the process would not end; but a pool's idle workers end with the interpreter.
+    assert [name for name in waiting if not name.startswith("asyncio_")] == ["MainThread"]
 
 
 MOMENTS = {"as a save begins": ("*.orbax-checkpoint-tmp*", 0), "in a save": ("*.orbax-checkpoint-tmp*", 0.03)}
