@@ -67,18 +67,25 @@ def _prepared(picture: UInt8[np.ndarray, "28 28"], size: int) -> Float[np.ndarra
     return np.repeat(large[..., None].astype(np.float32) / 127.5 - 1, 3, axis=-1)  # mean = std = 0.5
 
 
-def fitted_network(train: Digits) -> Any:
-    """EfficientNet-Lite0 with ImageNet's features and a linear head that reads digits."""
+def features(model: Any, sets: list[Digits], batch: int = 50) -> list[Float[np.ndarray, "n d"]]:
+    """What the classifier of a model sees of several sets."""
+    run = jax.jit(lambda x: model.forward_head(model.forward_features(x), pre_logits=True))
+    parts = [[run(some.images[start : start + batch]) for start in range(0, len(some.images), batch)] for some in sets]
+    return [np.concatenate(part) for part in parts]
+
+
+def fit_head(model: Any, pooled: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"]) -> None:
+    """Gives a model a linear head that reads digits from its features."""
     from sklearn.linear_model import LogisticRegression
 
-    model: Any = jaxvision.create_model("tf_efficientnet_lite0.in1k", pretrained=True, num_classes=10)
-    features = jax.jit(lambda x: model.forward_head(model.forward_features(x), pre_logits=True))
-    batches = np.array_split(train.images, max(len(train.images) // 50, 1))
-    pooled = np.concatenate([np.asarray(features(batch)) for batch in batches])
-    head = LogisticRegression(max_iter=500).fit(pooled, train.labels)
+    head = LogisticRegression(max_iter=500).fit(pooled, labels)
     model.classifier.kernel.set_value(jnp.asarray(head.coef_.T, jnp.float32))
     model.classifier.bias.set_value(jnp.asarray(head.intercept_, jnp.float32))
-    return model
+
+
+def network() -> Any:
+    """EfficientNet-Lite0 with ImageNet's weights and a new head for ten classes."""
+    return jaxvision.create_model("tf_efficientnet_lite0.in1k", pretrained=True, num_classes=10)
 
 
 def noise(images: Pictures, severity: int) -> Pictures:
@@ -153,7 +160,9 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args()
     train, val, test = digits((options.train, options.val, options.test))
-    net = uq.inject(fitted_network(train), options.sites)
+    model = network()
+    fit_head(model, features(model, [train])[0], train.labels)
+    net = uq.inject(model, options.sites)
     print(net.sites)
     cal = uq.tune(net, val.images, val.labels, jax.random.key(0), num_samples=options.samples, batch_size=50)
     print(cal)

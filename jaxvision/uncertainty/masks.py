@@ -55,8 +55,7 @@ def mask_shape(spec: SiteSpec, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def site_key(key: jax.Array, path: str, call: int) -> jax.Array:
     """The key of one call of one site in one pass."""
-    key = jax.random.fold_in(key, path_hash(path))
-    return jax.random.fold_in(key, call) if call else key
+    return jax.random.fold_in(key, path_hash(f"{path}#{call}" if call else path))
 
 
 def draw_mask(

@@ -86,7 +86,7 @@ def test_the_calibration_is_for_whole_pictures_and_gives_the_reports_numbers(ana
     folder, _ = analysed
     network, names = opened
     cal = uq.load_calibration(folder / "calibration.json", network.model)
-    assert cal.split.endswith("Half of what tunes was set aside for conformal prediction.")
+    assert cal.split.endswith("Half of what tunes was set aside for conformal prediction")
     with (folder / "uncertainty.csv").open() as file:
         rows = list(csv.DictReader(file))
     images = jnp.asarray(network.preprocess.batch([digits / row["name"] for row in rows]))
