@@ -67,3 +67,9 @@ def placed(sampling: Sampling, images: Any) -> Sampling:
         if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) and len(leaf.sharding.device_set) > 1:
             return replace(sampling, whole=True)
     return sampling
+
+
+def shapes_of(example: Any, per_example: bool = False, count: int = 2) -> Any:
+    """The shapes of ``count`` examples, or of one without an axis of examples."""
+    lead = () if per_example else (count,)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((*lead, *x.shape[1:]), x.dtype), example)

@@ -58,12 +58,14 @@ class Draw:
         """Whether a site takes part: one of rate 0 does not, but in a probe."""
         return self.masks is None or any(path == spec.path for path, _ in self.masks)
 
-    def mask(self, spec: SiteSpec, x: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
-        """``x`` with its mask applied.
+    def mask(self, spec: SiteSpec, x: Any) -> Any:
+        """``x``, examples first, with its mask applied; of a tuple its first element.
 
         Raises:
             TypeError: ``x`` is not an array of floats.
         """
+        if isinstance(x, tuple):
+            return (self.mask(spec, x[0]), *x[1:])
         if not (isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.floating)):
             what = f"{x.dtype} {x.shape}" if isinstance(x, jax.Array) else type(x).__name__
             raise TypeError(f"what {spec.path!r} has at its {spec.at} is {what}, not an array of floats to mask")
@@ -115,11 +117,18 @@ def current_draw() -> Draw | None:
 
 
 @contextmanager
+def traced_anew() -> Iterator[None]:
+    """Within it nothing is taken from `jax.jit`'s caches that was traced outside."""
+    with _tracing(next(_numbers)):
+        yield
+
+
+@contextmanager
 def drawing(draw: Draw | None) -> Iterator[Draw | None]:
     """Makes a pass the current one. Enter it inside the function that JAX traces, never around a compiled one."""
     token = _current.set(draw)
     try:
-        with _tracing(next(_numbers)):
+        with traced_anew():
             yield draw
     finally:
         _current.reset(token)

@@ -14,6 +14,7 @@ from jaxvision.intercept import Hook, Site, intercept
 from jaxvision.models.image_model import ImageModel
 from jaxvision.nn.drop import DropPath
 from jaxvision.paths import PatternError, named_modules, named_variables, select, suggestion
+from jaxvision.uncertainty.arguments import shapes_of
 from jaxvision.uncertainty.draw import current_draw
 from jaxvision.uncertainty.net import Net, make_net
 from jaxvision.uncertainty.plan import At, Mask, Plan, SiteSpec
@@ -195,10 +196,7 @@ def _hook(spec: SiteSpec) -> Hook:
             if not args:
                 raise TypeError(f"{spec.path!r} is called without positional arguments: inject at its output")
             return call(draw.mask(spec, args[0]), *args[1:], **kwargs)
-        output = call(*args, **kwargs)
-        if isinstance(output, tuple):
-            return (draw.mask(spec, output[0]), *output[1:])
-        return draw.mask(spec, output)
+        return draw.mask(spec, call(*args, **kwargs))
 
     hook.unfuses = True  # type: ignore[attr-defined]
     return hook
@@ -210,7 +208,7 @@ def _outputs(apply: Callable[..., tuple[Any, Any]]) -> Callable[[Any, Any], Any]
 
 def _example(model: nnx.Module, example: Any) -> Any:
     if example is not None:
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype), example)
+        return shapes_of(example)
     if not isinstance(model, ImageModel):
         return None
     size = getattr(model.config, "img_size", 224)

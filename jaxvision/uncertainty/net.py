@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxvision.uncertainty.arguments import checked_key, checked_task, placed, row_numbers
+from jaxvision.uncertainty.arguments import checked_key, checked_task, placed, row_numbers, shapes_of
 from jaxvision.uncertainty.draw import Outputs, SiteError, draw_masks, masked_pass, visited
 from jaxvision.uncertainty.linear_tail import closed_form, is_affine
 from jaxvision.uncertainty.outcome import classification_prediction, regression_prediction
@@ -73,7 +73,7 @@ class Net:
         Raises:
             SiteError: a site is not run by a pass.
         """
-        example = jax.tree.map(lambda x: jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype), images)
+        example = shapes_of(images)
         visited(self.function, self.plan.sites, self.variables, example)
         return replace(self, example=example)
 

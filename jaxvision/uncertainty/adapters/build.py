@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxvision.paths import PatternError, select, suggestion
+from jaxvision.uncertainty.arguments import shapes_of
 from jaxvision.uncertainty.draw import Draw, Outputs, SiteError, Visit, current_draw, drawing, visited
 from jaxvision.uncertainty.net import Net, make_net
 from jaxvision.uncertainty.plan import Plan, SiteSpec
@@ -80,12 +81,6 @@ def check_arrays(params: Any) -> None:
             )
 
 
-def shapes_of(example: Any, per_example: bool, count: int = 2) -> Any:
-    """The shapes of ``count`` examples, or of one without an axis of examples."""
-    lead = () if per_example else (count,)
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((*lead, *x.shape[1:]), x.dtype), example)
-
-
 def build(
     plain: Outputs,
     adapt: Adapt,
@@ -104,7 +99,7 @@ def build(
     function = adapt(specs)
     if per_example:
         function, plain = _over_examples(function, specs), jax.vmap(plain, in_axes=(None, 0))
-    net = make_net(function, plain, params, Plan(tuple(specs.values())), task, shapes_of(example, False), groups)
+    net = make_net(function, plain, params, Plan(tuple(specs.values())), task, shapes_of(example), groups)
     _check_examples(net)
     return net
 
@@ -113,7 +108,7 @@ def _check_examples(net: Net) -> None:
     """Whether the first axis of what is masked grows with the number of examples."""
     specs = {site.path: site for site in net.plan.sites}
     two, three = (
-        visited(net.function, net.plan.sites, net.variables, shapes_of(net.example, False, count)) for count in (2, 3)
+        visited(net.function, net.plan.sites, net.variables, shapes_of(net.example, count=count)) for count in (2, 3)
     )
     if [(visit.path, visit.call) for visit in two] != [(visit.path, visit.call) for visit in three]:
         raise SiteError("how often a site runs depends on the number of examples: give the network whole batches")

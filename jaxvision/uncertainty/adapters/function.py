@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxvision.uncertainty.adapters.build import Sought, build, check_arrays, shapes_of
+from jaxvision.uncertainty.adapters.build import Sought, build, check_arrays
 from jaxvision.uncertainty.adapters.marks import names_in, with_sites
+from jaxvision.uncertainty.arguments import shapes_of
 from jaxvision.uncertainty.draw import Outputs, SiteError
 from jaxvision.uncertainty.net import Net
 from jaxvision.uncertainty.plan import Mask, Plan, SiteSpec

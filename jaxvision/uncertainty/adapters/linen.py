@@ -7,9 +7,10 @@ import flax.linen as nn
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxvision.uncertainty.adapters.build import Sought, Where, build, shapes_of
-from jaxvision.uncertainty.adapters.marks import masked, visiting
-from jaxvision.uncertainty.draw import Draw, Outputs, current_draw
+from jaxvision.uncertainty.adapters.build import Sought, Where, build
+from jaxvision.uncertainty.adapters.marks import masked
+from jaxvision.uncertainty.arguments import shapes_of
+from jaxvision.uncertainty.draw import Draw, Outputs, current_draw, traced_anew
 from jaxvision.uncertainty.net import Net
 from jaxvision.uncertainty.plan import At, Mask, SiteSpec
 
@@ -81,7 +82,7 @@ def _modules(apply: Outputs, variables: Any, shapes: Any) -> dict[str, Any]:
         return call(*args, **kwargs)
 
     def run(variables: Any, inputs: Any) -> Any:
-        with visiting(None), nn.intercept_methods(note):
+        with traced_anew(), nn.intercept_methods(note):
             return apply(variables, inputs)
 
     jax.eval_shape(run, variables, shapes)
@@ -117,7 +118,7 @@ def _intercepted(apply: Outputs, specs: Mapping[str, SiteSpec]) -> Outputs:
             finally:
                 inside.pop()
 
-        with visiting(None), nn.intercept_methods(intercept):
+        with nn.intercept_methods(intercept):
             outputs = apply(_with_dropped_weights(variables, specs, draw), inputs)
         kernels = {path for path, spec in specs.items() if spec.mask == "connect"}
         draw.visits[:] = [visit for visit in draw.visits if visit.path not in kernels - called]

@@ -3,23 +3,18 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from itertools import count
 from typing import Any
 
 import jax
 from jaxtyping import Array, Float
 
-from jaxvision.uncertainty.draw import Outputs, current_draw
+from jaxvision.uncertainty.draw import Outputs, current_draw, traced_anew
 from jaxvision.uncertainty.plan import At, SiteSpec
 
 Visitor = Callable[[str, At, Any], Any]
 """Takes a site's name, the place and the value there, and returns what is to go on."""
 
 _visitor: ContextVar[Visitor | None] = ContextVar("jaxvision_visitor", default=None)
-# Part of the key of JAX's caches, so that a function that was compiled outside a pass, or in another one, is traced
-# anew: it would not call the visitor, or keep the other pass's key.
-_trace = jax.make_user_context(0)
-_traces = count(1)
 
 
 def drop(name: str, x: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
@@ -44,11 +39,10 @@ def visit(name: str, at: At, x: Any) -> Any:
 
 @contextmanager
 def visiting(visitor: Visitor | None) -> Iterator[None]:
-    """Makes a visitor the current one. Enter it inside the function that JAX traces."""
+    """Makes a visitor the current one. Enter it inside the function that JAX traces, and that is traced anew."""
     token = _visitor.set(visitor)
     try:
-        with _trace(next(_traces)):
-            yield
+        yield
     finally:
         _visitor.reset(token)
 
@@ -62,7 +56,7 @@ def names_in(function: Outputs, params: Any, example: Any) -> list[str]:
         return x
 
     def run(params: Any, example: Any) -> Any:
-        with visiting(note):
+        with traced_anew(), visiting(note):
             return function(params, example)
 
     jax.eval_shape(run, params, example)
@@ -76,7 +70,7 @@ def masked(specs: Mapping[str, SiteSpec], name: str, at: At, x: Any) -> Any:
         return x
     if spec.mask == "connect":
         return draw.kernel(spec, x)
-    return (draw.mask(spec, x[0]), *x[1:]) if isinstance(x, tuple) else draw.mask(spec, x)
+    return draw.mask(spec, x)
 
 
 def with_sites(function: Outputs, specs: Mapping[str, SiteSpec]) -> Outputs:
