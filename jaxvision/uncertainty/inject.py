@@ -1,7 +1,7 @@
 """Dropout for a network that was trained without it (Ledda, Fumera and Roli 2023): which sites, and the hooks there."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +19,7 @@ from jaxvision.uncertainty.draw import current_draw
 from jaxvision.uncertainty.net import Net, make_net
 from jaxvision.uncertainty.plan import At, Mask, Plan, SiteSpec
 from jaxvision.uncertainty.presets import PRESETS, Place, preset_sites
-
-Where = str | Sequence[str] | Mapping[str, float] | Callable[[str, nnx.Module], bool] | Plan
+from jaxvision.uncertainty.where import Where, chosen_by, pattern_rates
 
 
 def inject(
@@ -102,21 +101,10 @@ def _places(
     model: nnx.Module, modules: Mapping[str, nnx.Module], where: Any, rate: float
 ) -> list[tuple[str, list[Place | str], float]]:
     """What is asked for, with the paths or places it selects, and its rate."""
-    if isinstance(where, Mapping):
-        if not where:
-            raise PatternError("no pattern given: name at least one module")
-        asked = list(where.items())
-    elif callable(where):
-        paths = [path for path, module in modules.items() if where(path, module)]
-        if not paths:
-            raise PatternError("the given function selects no module")
-        return [("the given function", list(paths), rate)]
-    else:
-        asked = [(pattern, rate) for pattern in ([where] if isinstance(where, str) else where)]
-        if not asked:
-            raise PatternError("no pattern given: name at least one module")
+    if callable(where):
+        return [("the given function", list(chosen_by(where, modules, "module")), rate)]
     found: list[tuple[str, list[Place | str], float]] = []
-    for pattern, own in asked:
+    for pattern, own in pattern_rates(where, rate, "module").items():
         if pattern in PRESETS and not (pattern in modules and not isinstance(model, ImageModel)):
             found.append((pattern, list(preset_sites(model, pattern)), own))
         else:

@@ -12,8 +12,8 @@ from jaxvision.uncertainty.arguments import shapes_of
 from jaxvision.uncertainty.draw import Draw, Outputs, SiteError, Visit, current_draw, drawing, visited
 from jaxvision.uncertainty.net import Net, make_net
 from jaxvision.uncertainty.plan import Plan, SiteSpec
+from jaxvision.uncertainty.where import Where, chosen_by, pattern_rates
 
-Where = str | Sequence[str] | Mapping[str, float] | Callable[[str, Any], bool] | Plan
 Adapt = Callable[[Mapping[str, SiteSpec]], Outputs]
 """Makes the function with sites from their specifications."""
 
@@ -44,16 +44,10 @@ class Sought:
         if isinstance(self.where, Plan):
             return _planned(self.where, paths, what)
         if callable(self.where):
-            found = [path for path in paths if self.where(path, known[path])]
-            if not found:
-                raise PatternError(f"the given function selects no {what}")
+            found = chosen_by(self.where, {path: known[path] for path in paths}, what)
             groups, rates = {"the given function": found}, dict.fromkeys(found, self.spec.rate)
         else:
-            asked = self.where
-            if not isinstance(asked, Mapping):
-                asked = dict.fromkeys([asked] if isinstance(asked, str) else asked, self.spec.rate)
-            if not asked:
-                raise PatternError(f"no pattern given: name at least one {what}")
+            asked = pattern_rates(self.where, self.spec.rate, what)
             groups = {pattern: select(pattern, paths, what=what) for pattern in asked}
             rates = {path: rate for pattern, rate in asked.items() for path in groups[pattern]}
         return {path: replace(self.spec, path=path, rate=rates[path]) for path in paths if path in rates}, groups

@@ -6,10 +6,11 @@ from typing import Any
 
 import jax
 
-from jaxvision.uncertainty.adapters.build import Sought, Where, build
+from jaxvision.uncertainty.adapters.build import Sought, build
 from jaxvision.uncertainty.adapters.marks import visit, with_sites
 from jaxvision.uncertainty.net import Net
 from jaxvision.uncertainty.plan import At, Mask, SiteSpec
+from jaxvision.uncertainty.where import Where
 
 
 @jax.tree_util.register_dataclass

@@ -7,12 +7,13 @@ import flax.linen as nn
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxvision.uncertainty.adapters.build import Sought, Where, build
+from jaxvision.uncertainty.adapters.build import Sought, build
 from jaxvision.uncertainty.adapters.marks import masked
 from jaxvision.uncertainty.arguments import shapes_of
 from jaxvision.uncertainty.draw import Draw, Outputs, current_draw, traced_anew
 from jaxvision.uncertainty.net import Net
 from jaxvision.uncertainty.plan import At, Mask, SiteSpec
+from jaxvision.uncertainty.where import Where
 
 
 def from_linen(
