@@ -1,10 +1,19 @@
-"""jaxvision: ViT, Swin, EfficientNet and ResNet for JAX, under timm's names and with timm's weights."""
+"""jaxvision: ViT, Swin, EfficientNet and ResNet for JAX, under timm's names and with timm's weights.
 
-from jaxvision.functional import to_functional
-from jaxvision.intercept import capture, features, intercept
-from jaxvision.registry import create_model, list_models, model_info
+Importing it imports nothing: a name's module, and JAX with it, is imported when the name is first used (PEP 562).
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from jaxvision.version import __version__
-from jaxvision.weights import load_weights
+
+if TYPE_CHECKING:
+    from jaxvision import uncertainty
+    from jaxvision.functional import to_functional
+    from jaxvision.interception import capture, features, intercept
+    from jaxvision.registry import create_model, list_models, model_info
+    from jaxvision.weights import load_weights
 
 __all__ = [
     "__version__",
@@ -16,4 +25,32 @@ __all__ = [
     "load_weights",
     "model_info",
     "to_functional",
+    "uncertainty",
 ]
+
+# Where each name is; None for one that is a module itself.
+_HOME = {
+    "capture": "interception",
+    "create_model": "registry",
+    "features": "interception",
+    "intercept": "interception",
+    "list_models": "registry",
+    "load_weights": "weights",
+    "model_info": "registry",
+    "to_functional": "functional",
+    "uncertainty": None,
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOME[name]
+    if home is None:
+        return importlib.import_module(f"{__name__}.{name}")
+    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

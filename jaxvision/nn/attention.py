@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxvision.intercept import unfuses
+from jaxvision.interception import unfuses
 from jaxvision.nn.drop import Dropout, Rngs
 from jaxvision.nn.init import trunc_normal
 from jaxvision.nn.layer_args import LayerArgs
@@ -25,7 +25,7 @@ def attend(
 ) -> Float[Array, "*b q heads d"]:
     """``softmax(query key^T / sqrt(d) + bias) value``, the softmax in float32.
 
-    With an active ``dropout``, or one with a hook that asks for it (see `jaxvision.intercept.unfuses`), the weights are
+    With an active ``dropout``, or one with a hook that asks for it (see `jaxvision.interception.unfuses`), the weights are
     written out and passed through it, and every example and head gets a mask of its own; otherwise it is
     `jax.nn.dot_product_attention`. A ``bias`` of fewer batch axes is shared over the leading ones.
     """

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxvision.intercept import is_hooked, keeps_values
+from jaxvision.interception import is_hooked, keeps_values
 from jaxvision.nn.drop import DropSite, Rngs, site_keys
 from jaxvision.paths import named_modules, named_variables, path_hash, suggestion
 

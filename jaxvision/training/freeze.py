@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from flax import nnx
 
-from jaxvision.intercept import Hook, Site, intercept
+from jaxvision.interception import Hook, Site, intercept
 from jaxvision.nn.drop import DropSite
 from jaxvision.nn.norm import BatchNorm
 from jaxvision.paths import PatternError, flatten, named_modules, named_variables, nest

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxvision.functional import to_functional
-from jaxvision.intercept import Hook, Site, intercept
+from jaxvision.interception import Hook, Site, intercept
 from jaxvision.models.image_model import ImageModel
 from jaxvision.nn.drop import DropPath
 from jaxvision.paths import PatternError, named_modules, named_variables, select, suggestion

@@ -6,7 +6,7 @@ from flax import nnx
 
 import jaxvision
 from jaxvision.functional import to_functional
-from jaxvision.intercept import intercept
+from jaxvision.interception import intercept
 from jaxvision.nn.drop import Dropout, SiteKeys
 from jaxvision.nn.norm import BatchNorm
 from jaxvision.nn.stack import Stack

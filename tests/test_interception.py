@@ -6,7 +6,7 @@ from flax import nnx
 
 import jaxvision
 from jaxvision.functional import to_functional, variables_of
-from jaxvision.intercept import capture, features, intercept, sites
+from jaxvision.interception import capture, features, intercept, sites
 from jaxvision.paths import PatternError, named_modules, named_variables
 
 VIT = {"img_size": 32, "embed_dim": 16, "depth": 3, "num_heads": 2, "num_classes": 5}
