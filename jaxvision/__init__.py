@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jaxvision.functional import to_functional
     from jaxvision.interception import capture, features, intercept
     from jaxvision.registry import create_model, list_models, model_info
-    from jaxvision.weights import load_weights
+    from jaxvision.weights import load_weights, save_weights
 
 __all__ = [
     "__version__",
@@ -24,6 +24,7 @@ __all__ = [
     "list_models",
     "load_weights",
     "model_info",
+    "save_weights",
     "to_functional",
     "uncertainty",
 ]
@@ -37,6 +38,7 @@ _HOME = {
     "list_models": "registry",
     "load_weights": "weights",
     "model_info": "registry",
+    "save_weights": "weights",
     "to_functional": "functional",
     "uncertainty": None,
 }

@@ -150,8 +150,7 @@ def create_model(
         raise ModelNameError(_no_default(info.architecture))
     model = nnx.eval_shape(build)  # nothing is allocated that the weights will fill
     if pretrained is True:
-        url = None if info.custom_load else info.url  # such a URL is of Google's original, whose names are not timm's
-        file = resolve(True, name=info.name, hub_id=info.hub_id, url=url)
+        file = resolve(True, name=info.name, hub_id=info.hub_id, url=info.url)
         report = load_weights(model, file, reset_head=config.num_classes != info.num_classes)
     else:
         report = load_weights(model, pretrained, reset_head=num_classes is not None)

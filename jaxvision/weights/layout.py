@@ -29,6 +29,21 @@ def timm_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     return (shape[-1], shape[-2], *shape[:-2]) if _is_kernel(name) and len(shape) > 1 else shape
 
 
+def to_timm(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Timm's names and PyTorch's layouts for a model's variables: the way back from `to_flax`.
+
+    BatchNorm's count of batches, which timm's files have and nothing here counts, is 0.
+    """
+    written: dict[str, np.ndarray] = {}
+    for name, array in arrays.items():
+        is_kernel = _is_kernel(name) and array.ndim > 1
+        written[timm_name(name)] = np.moveaxis(array, (-2, -1), (1, 0)) if is_kernel else array
+        layer, _, leaf = name.rpartition(".")
+        if leaf == "mean":
+            written[f"{layer}.num_batches_tracked"] = np.zeros((), np.int64)
+    return written
+
+
 def _is_kernel(name: str) -> bool:
     return name.rpartition(".")[2] == "kernel"
 

@@ -42,7 +42,7 @@ def load_weights(
     Args:
         model: any model whose variables have timm's names; ours do. It may be abstract (built under `nnx.eval_shape`).
         source: a file or folder, what `resolve` returns or takes, or arrays by name.
-        format: the naming, such as ``"timm"`` or ``"lukemelas"``; None detects it.
+        format: the naming, one of `jaxvision.weights.SOURCES` such as ``"timm"``; None recognises it by the names.
         strict: raise if anything is missing, unused or misshapen. Otherwise what fits is loaded and the report has the
             rest.
         skip: globs of variables (`jaxvision.paths`) that stay as they are, such as ``["head.*"]``; the file's entries
@@ -55,45 +55,56 @@ def load_weights(
 
     Raises:
         WeightsMismatchError: with ``strict``; the message names all that does not fit, with shapes and nearest names.
-        WeightsError: the file cannot be read; the naming is unknown; or the weights would fit and be wrong.
+        WeightsError: the file cannot be read; its naming is not recognised; or the weights would fit and be wrong.
         WeightsUnavailableError: the weights cannot be had.
         jaxvision.paths.PatternError: a glob in ``skip`` matches no variable.
     """
     opened = _open(source)
-    naming = find_source(format or opened.format, opened.weights)
-    if objection := naming.objection(getattr(model, "config", None)):
+    try:
+        naming = find_source(format or opened.format, opened.weights)
+    except WeightsError as error:
+        raise WeightsError(f"{opened.origin}: {error}") from None
+    config = getattr(model, "config", None)
+    if objection := naming.objection(config, opened.weights):
         if strict:
             raise WeightsError(f"{opened.origin}: {objection}")
         warnings.warn(f"{opened.origin}: {objection}", stacklevel=2)
 
     variables = {n: v for n, v in named_variables(model).items() if isinstance(v, nnx.Param | nnx.BatchStat)}
     shapes = {name: tuple(variable.get_value().shape) for name, variable in variables.items()}
-    entries, adapted = _adapt(model, to_flax(naming.to_timm(opened.weights, variables), shapes), shapes)
+    named = list(naming.to_timm(opened.weights, variables))
+    entries, adapted = _adapt(model, to_flax(((n, entry) for n, entry in named if n is not None), shapes), shapes)
+    nameless = [entry.key for name, entry in named if name is None]
     fits = {name: _misfit(name, entries[name], variables[name].get_value()) for name in variables if name in entries}
 
     kept = set(select(skip, variables, what="variable")) if skip else set()
-    if reset_head:
-        kept |= _ill_fitting_heads(model, variables, fits)
-    absent_heads = _absent_heads(model, variables)
+    reset = _ill_fitting_heads(model, variables, fits) if reset_head else []
+    kept |= {name for name in variables if _is_below(name, reset)}
+    headless = [*_absent_heads(model, variables), *reset]
     dropped = {
         name
         for name in entries
-        if name in kept or (name not in variables and (_leaf(name) in BUFFERS or _is_below(name, absent_heads)))
+        if name in kept or (name not in variables and (_leaf(name) in BUFFERS or _is_below(name, headless)))
     }
+    aside = [key for key in nameless if naming.leaves_aside(key) or _leaf(key) in BUFFERS]
     loaded = [name for name, misfit in fits.items() if misfit is None and name not in kept]
     filled = set(loaded)
+    remark = naming.remark(config, opened.weights)
     report = LoadReport(
         origin=opened.origin,
         format=naming.name,
         loaded=tuple(loaded),
         missing=tuple(timm_name(name) for name in variables if name not in entries and name not in kept),
-        unused=tuple(entry.key for name, entry in entries.items() if name not in variables and name not in dropped),
+        unused=(
+            *(entry.key for name, entry in entries.items() if name not in variables and name not in dropped),
+            *(key for key in nameless if key not in aside),
+        ),
         misshapen=tuple(misfit for name, misfit in fits.items() if misfit is not None and name not in kept),
         adapted=tuple(change for name, change in adapted.items() if name not in dropped),
-        dropped=tuple(entry.key for name, entry in entries.items() if name in dropped),
+        dropped=(*(entry.key for name, entry in entries.items() if name in dropped), *aside),
         reinitialised=tuple(name for name in variables if name in kept),
         empty=tuple(name for name in variables if name not in filled and _is_abstract(variables[name])),
-        notes=opened.notes,
+        notes=opened.notes if remark is None else (*opened.notes, remark),
     )
     if strict and not report.complete:
         raise WeightsMismatchError(_complaint(model, report), report)
@@ -184,14 +195,13 @@ def _absent_heads(model: nnx.Module, variables: Collection[str]) -> list[str]:
     return [head for head in heads or _CLASSIFIERS if not any(_is_below(name, [head]) for name in variables)]
 
 
-def _ill_fitting_heads(model: nnx.Module, variables: Collection[str], fits: Mapping[str, Misfit | None]) -> set[str]:
-    """All variables of the classifiers for which the file has not all, or others."""
-    found: set[str] = set()
-    for head in getattr(model, "classifiers", ()):
-        names = {name for name in variables if _is_below(name, [head])}
-        if any(name not in fits or fits[name] is not None for name in names):
-            found |= names
-    return found
+def _ill_fitting_heads(model: nnx.Module, variables: Collection[str], fits: Mapping[str, Misfit | None]) -> list[str]:
+    """The classifiers for which the file has not all variables, or others."""
+    return [
+        head
+        for head in getattr(model, "classifiers", ())
+        if any(_is_below(name, [head]) and (name not in fits or fits[name] is not None) for name in variables)
+    ]
 
 
 def _complaint(model: nnx.Module, report: LoadReport) -> str:

@@ -364,7 +364,7 @@ def test_load_weights_takes_what_resolve_takes(hub):
 
     hub.remote = {"model.safetensors": None}
     model = Scale()
-    load_weights(model, "hf-hub:owner/name")
+    load_weights(model, "hf-hub:owner/name", format="timm")
     np.testing.assert_array_equal(model.weight.get_value(), [0, 1, 2])
 
 

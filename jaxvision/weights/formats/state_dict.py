@@ -15,6 +15,10 @@ CONTAINERS = (
     "model",
     "net",
     "module",
+    "teacher",
+    "target_encoder",
+    "encoder",
+    "student",
 )
 """Keys under which training scripts keep the weights, the most wanted first: averaged weights before plain ones."""
 

@@ -5,13 +5,12 @@ numbered from 0; a first block without expansion has one convolution and one nor
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any
 
-import numpy as np
-
 from jaxvision.weights.entry import Entry
-from jaxvision.weights.sources.source import Source
+from jaxvision.weights.sources.renames import blocks_in_order
+from jaxvision.weights.sources.source import Named, Source, Weights
 
 _OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 _SQUEEZE = {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}
@@ -26,28 +25,26 @@ _EXPANDED = _SQUEEZE | {
 _PLAIN = _SQUEEZE | {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 
 
-def _to_timm(weights: Mapping[str, np.ndarray], variables: Collection[str]) -> Iterator[tuple[str, Entry]]:
-    matches = (re.match(r"blocks\.(\d+)\.(\d+)\.", name) for name in variables)
-    places = sorted({(int(match[1]), int(match[2])) for match in matches if match})
-    blocks = [f"blocks.{stage}.{block}" for stage, block in places]
+def _to_timm(weights: Weights, variables: Collection[str]) -> Iterator[Named]:
+    blocks = blocks_in_order(variables)
     for key, array in weights.items():
         yield _rename(key, blocks, weights), Entry(key, array)
 
 
-def _rename(key: str, blocks: list[str], weights: Collection[str]) -> str:
+def _rename(key: str, blocks: list[str], weights: Collection[str]) -> str | None:
     match = re.fullmatch(r"(?:_blocks\.(\d+)\.)?(\w+)\.(\w+)", key)
     if match is None:
-        return key
+        return None
     index, layer, leaf = match.groups()
     if index is None:
-        return f"{_OUTSIDE[layer]}.{leaf}" if layer in _OUTSIDE else key
+        return f"{_OUTSIDE[layer]}.{leaf}" if layer in _OUTSIDE else None
     layers = _EXPANDED if f"_blocks.{index}._expand_conv.weight" in weights else _PLAIN
     if layer not in layers or int(index) >= len(blocks):
-        return key
+        return None
     return f"{blocks[int(index)]}.{layers[layer]}.{leaf}"
 
 
-def _objection(config: Any) -> str | None:
+def _objection(config: Any, _weights: Weights) -> str | None:
     """Google's networks pad as TensorFlow does; with symmetric padding the weights fit, and the answers are worse."""
     if getattr(config, "padding", None) != "symmetric":
         return None
@@ -59,7 +56,8 @@ def _objection(config: Any) -> str | None:
 
 LUKEMELAS = Source(
     "lukemelas",
-    recognises=lambda keys: "_conv_stem.weight" in keys and "_fc.weight" in keys,
+    "EfficientNet-PyTorch, by lukemelas",
+    marks=("_conv_stem.weight",),
     to_timm=_to_timm,
     objection=_objection,
 )
