@@ -10,7 +10,6 @@ from typing import Literal, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
@@ -18,7 +17,7 @@ from jaxtyping import Array, Float
 
 from jaxvision.nn._conv_cpu import Form, forward_form, input_gradient_form, kernel_gradient_form
 from jaxvision.nn._conv_native import Geometry, native_forward, native_input_gradient, native_kernel_gradient
-from jaxvision.nn.init import google_conv
+from jaxvision.nn.init import constant, google_conv
 
 IntPair: TypeAlias = int | tuple[int, int]
 Padding: TypeAlias = int | tuple[int, int] | Literal["SAME"]
@@ -135,7 +134,7 @@ class Conv2d(nnx.Module):
             kernel_init = google_conv(groups)
         shape = (*self.kernel_size, in_features // groups, out_features)
         self.kernel = nnx.Param(kernel_init(rngs.params(), shape, param_dtype))
-        self.bias = nnx.Param(jnp.asarray(np.zeros(out_features, param_dtype))) if use_bias else None
+        self.bias = nnx.Param(constant(0, out_features, param_dtype)) if use_bias else None
 
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b oh ow o"]:
         """Convolve `x` and add the bias."""

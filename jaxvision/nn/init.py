@@ -1,7 +1,8 @@
 """Initialisers of the papers.
 
-An array is cut from one flat draw whose length is rounded up to a power of two, so that a network of a hundred shapes
-compiles a dozen generators; with one generator a shape, compiling is nearly all the time it takes to build a model.
+Compiling is nearly all the time it takes to build a model for the first time, so an array is cut from a flat draw of
+one of a few lengths: a network of a hundred shapes compiles a handful of generators. The numbers do not depend on the
+length, since JAX computes each from the key and its own index.
 """
 
 import math
@@ -15,7 +16,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array
 
-_EXACT = 2**18  # elements from which on rounding up would cost more than another compilation
+_SHORT, _LONG = 2**14, 2**18  # the lengths: one short, and multiples of a long one
 
 
 @partial(jax.jit, static_argnums=(0, 2))
@@ -28,13 +29,18 @@ def _initializer(draw: Callable[..., Array], scale: Callable[[tuple[int, ...]], 
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
         size = math.prod(shape)
-        count = size if size >= _EXACT else 1 << max(size - 1, 0).bit_length()
+        count = _SHORT if size <= _SHORT else -(-size // _LONG) * _LONG
         values = _flat(draw, key, count, scale(shape))
-        if isinstance(values, jax.core.Tracer) or count == size:
+        if isinstance(values, jax.core.Tracer):
             return values[:size].reshape(shape).astype(dtype)
-        return jnp.asarray(np.asarray(values)[:size].reshape(shape).astype(dtype))
+        return jax.device_put(np.asarray(values)[:size].reshape(shape).astype(dtype))  # compiles nothing
 
     return init
+
+
+def constant(value: float, size: int, dtype: DTypeLike = jnp.float32) -> Array:
+    """A vector of one value, made without compiling: `jnp.full` and `jnp.asarray` would, for every size."""
+    return jax.device_put(np.full(size, value, dtype))
 
 
 def _fan_in(shape: tuple[int, ...]) -> int:
@@ -61,7 +67,13 @@ def cut_normal(stddev: float) -> nnx.Initializer:
 trunc_normal = cut_normal(0.02)
 """Normal of standard deviation 0.02 cut at two deviations: every projection of ViT, DeiT and Swin."""
 
-nearly_zero = _initializer(jax.random.normal, lambda shape: 1e-6)
+
+def normal(stddev: float) -> nnx.Initializer:
+    """Normal of a standard deviation."""
+    return _initializer(jax.random.normal, lambda shape: stddev)
+
+
+nearly_zero = normal(1e-6)
 """Normal of standard deviation 1e-6: class and register tokens."""
 
 kaiming_fan_out = _initializer(jax.random.normal, lambda shape: (2 / _fan_out(shape)) ** 0.5)

@@ -4,11 +4,11 @@ from typing import TypeVar, Unpack
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from jaxvision.nn.init import constant
 from jaxvision.nn.layer_args import LayerArgs
 from jaxvision.paths import named_modules
 
@@ -47,11 +47,10 @@ class BatchNorm(nnx.Module):
         self.momentum = momentum
         self.dtype = dtype
         self.axis_name: str | tuple[str, ...] | None = None
-        # Made by numpy, which compiles nothing: a network has hundreds of these, of dozens of sizes.
-        self.scale = nnx.Param(jnp.asarray(np.full(num_features, 0 if zero_scale else 1, param_dtype)))
-        self.bias = nnx.Param(jnp.asarray(np.zeros(num_features, param_dtype)))
-        self.mean = nnx.BatchStat(jnp.asarray(np.zeros(num_features, np.float32)))
-        self.var = nnx.BatchStat(jnp.asarray(np.ones(num_features, np.float32)))
+        self.scale = nnx.Param(constant(0 if zero_scale else 1, num_features, param_dtype))
+        self.bias = nnx.Param(constant(0, num_features, param_dtype))
+        self.mean = nnx.BatchStat(constant(0, num_features))
+        self.var = nnx.BatchStat(constant(1, num_features))
 
     def __call__(self, x: Float[Array, "... c"], train: bool = False) -> Float[Array, "... c"]:
         """Normalises over all axes but the last."""

@@ -5,6 +5,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from jaxvision.nn.init import constant
+
 
 class LayerScale(nnx.Module):
     """A learnt factor per channel on a residual branch (Touvron et al. 2021, section 2).
@@ -14,7 +16,7 @@ class LayerScale(nnx.Module):
     """
 
     def __init__(self, dim: int, init_value: float, *, param_dtype: DTypeLike = jnp.float32):
-        self.gamma = nnx.Param(jnp.full((dim,), init_value, param_dtype))
+        self.gamma = nnx.Param(constant(init_value, dim, param_dtype))
 
     def __call__(self, x: Float[Array, "... c"]) -> Float[Array, "... c"]:
         """Scales the last axis."""
