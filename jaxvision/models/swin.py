@@ -279,7 +279,7 @@ class SwinTransformer(ImageModel):
     def __init__(self, config: SwinConfig, **layer: Unpack[LayerArgs]):
         c = self.config = config
         self.num_features = c.embed_dim * 2 ** (len(c.depths) - 1)
-        self.patch_embed = PatchEmbed(c.patch_size, c.in_chans, c.embed_dim, norm_eps=c.norm_eps, **layer)
+        self.patch_embed = PatchEmbed(c.patch_size, c.in_chans, c.embed_dim, norm_eps=c.norm_eps, pad=True, **layer)
         total = sum(c.depths)
         drop_paths = [c.drop_path_rate * index / max(total - 1, 1) for index in range(total)]
         starts = np.cumsum([0, *c.depths])

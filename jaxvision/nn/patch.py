@@ -24,6 +24,8 @@ class PatchEmbed(nnx.Module):
     Attributes:
         proj: convolution of kernel and stride ``patch_size``.
         norm: LayerNorm after it, if ``norm_eps`` is given.
+        pad: zeros below and to the right of an image that is not a whole number of patches; else what is left over is
+            not seen.
     """
 
     def __init__(
@@ -34,9 +36,11 @@ class PatchEmbed(nnx.Module):
         *,
         use_bias: bool = True,
         norm_eps: float | None = None,
+        pad: bool = False,
         **layer: Unpack[LayerArgs],
     ):
         self.patch_size = patch_size
+        self.pad = pad
         self.proj = Conv2d(
             in_chans,
             embed_dim,
@@ -49,8 +53,8 @@ class PatchEmbed(nnx.Module):
         self.norm = LayerNorm(embed_dim, eps=norm_eps, **layer) if norm_eps is not None else None
 
     def __call__(self, images: Float[Array, "b h w c"]) -> Float[Array, "b gh gw d"]:
-        """Embeds the patches; an image that is not a whole number of patches is padded below and to the right."""
-        x = self.proj(pad_to_multiple(images, (self.patch_size, self.patch_size)))
+        """Embeds the patches."""
+        x = self.proj(pad_to_multiple(images, (self.patch_size, self.patch_size)) if self.pad else images)
         return x if self.norm is None else self.norm(x)
 
 

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
 
+from jaxvision.macs import macs, shape, total
+
 _INLINED = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "remat2": "jaxpr"}
 _INLINED |= {"checkpoint": "jaxpr", "remat": "jaxpr"}
 # What only repeats its input is done anew in the suffix: cheaper than keeping the result.
@@ -72,7 +74,7 @@ def cut(function: Callable[[Any, Any], Any], random: Any, fixed: Any) -> Cut:
     def suffix(random: Any, residuals: Sequence[jax.Array]) -> Any:
         return jax.tree.unflatten(out_tree, suffix_fun(*jax.tree.leaves(random), *residuals))
 
-    inside, outside = sum(map(operations, after)), sum(map(operations, before))
+    inside, outside = operations(after), operations(before)
     share = inside / max(inside + outside, 1)
     return Cut(prefix, suffix, tuple(random_vars), tuple(after), share, _working_set(after, jaxpr.outvars))
 
@@ -193,40 +195,20 @@ def _working_set(equations: Sequence[JaxprEqn], outputs: Sequence[Any]) -> int:
 
 def _bytes(var: Any) -> int:
     dtype = _dtype(var)
-    return prod(_shape(var)) * (8 if jnp.issubdtype(dtype, jax.dtypes.extended) else dtype.itemsize)
+    return prod(shape(var)) * (8 if jnp.issubdtype(dtype, jax.dtypes.extended) else dtype.itemsize)
 
 
-def operations(eqn: JaxprEqn) -> int:
-    """An estimate of the floating-point operations of an equation; drawing random bits counts as none."""
-    name = eqn.primitive.name
-    if name == "dot_general":
-        (contracted, _), _ = eqn.params["dimension_numbers"]
-        left = _shape(eqn.invars[0])
-        return 2 * prod(_shape(eqn.outvars[0])) * prod(left[axis] for axis in contracted)
-    if name == "conv_general_dilated":
-        kernel = _shape(eqn.invars[1])
-        features = eqn.params["dimension_numbers"].rhs_spec[0]
-        return 2 * prod(_shape(eqn.outvars[0])) * prod(kernel) // kernel[features]
-    bodies = [body for value in eqn.params.values() for body in _bodies(value)]
-    if name == "cond":  # one of them runs; the forms that platforms take differ little
-        return max((sum(operations(inner) for inner in body.eqns) for body in bodies), default=0)
-    if bodies:  # a function with a derivative of its own brings that along: the first is what runs
-        runs = bodies[:1] if name.startswith("custom_") else bodies
-        return int(eqn.params.get("length", 1)) * sum(operations(inner) for body in runs for inner in body.eqns)
-    return sum(prod(_shape(var)) for var in eqn.outvars if jnp.issubdtype(_dtype(var), jnp.inexact))
+def operations(equations: Sequence[JaxprEqn]) -> int:
+    """An estimate of the floating-point operations of a program; drawing random bits counts as none."""
 
+    def count(eqn: JaxprEqn) -> int:
+        products = macs(eqn)
+        if products is not None:
+            return 2 * products
+        return sum(prod(shape(var)) for var in eqn.outvars if jnp.issubdtype(_dtype(var), jnp.inexact))
 
-def _shape(var: Any) -> tuple[int, ...]:
-    return tuple(getattr(var.aval, "shape", ()))
+    return total(equations, count)
 
 
 def _dtype(var: Any) -> Any:
     return getattr(var.aval, "dtype", jnp.dtype("int32"))
-
-
-def _bodies(value: Any) -> list[Jaxpr]:
-    if isinstance(value, ClosedJaxpr):
-        return [value.jaxpr]
-    if isinstance(value, Jaxpr):
-        return [value]
-    return [body for item in value for body in _bodies(item)] if isinstance(value, tuple | list) else []
