@@ -43,7 +43,7 @@ parity: $(PARITY_STAMP)
 
 # Rewrites the committed golden vectors from timm.
 golden: $(PARITY_STAMP)
-	$(PARITY_VENV)/bin/python tests/reference/make_golden.py
+	$(PARITY_VENV)/bin/python -m tests.reference.make_golden
 	$(PARITY_VENV)/bin/python -m tests.reference.make_preprocess_golden
 
 bench: $(PARITY_STAMP)

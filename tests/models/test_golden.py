@@ -1,7 +1,6 @@
 """Float32 logits against timm's, for weights and images that both sides make from names and seeds."""
 
 import functools
-import sys
 from pathlib import Path
 
 import jax
@@ -11,16 +10,17 @@ import pytest
 import jaxvision
 from jaxvision.paths import named_variables
 from jaxvision.weights.layout import timm_name, timm_shape
+from tests.reference.cases import families
+from tests.reference.synthetic import images, state_dict
 
 REFERENCE = Path(__file__).parents[1] / "reference"
-sys.path.insert(0, str(REFERENCE))
-from cases import CASES  # noqa: E402 - the parity environment runs the folder as scripts
-from synthetic import images, state_dict  # noqa: E402
+FAMILIES = families()
+CASES = [pytest.param(family, case, id=case.id) for family, cases in FAMILIES.items() for case in cases]
 
 
 @functools.cache
-def golden() -> dict[str, np.ndarray]:
-    return dict(np.load(REFERENCE / "golden.npz"))
+def golden(family: str) -> dict[str, np.ndarray]:
+    return dict(np.load(REFERENCE / "golden" / f"{family}.npz"))
 
 
 def synthetic(model, gain: float) -> dict[str, np.ndarray]:
@@ -36,14 +36,15 @@ def ours(case, **options):
     return model
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_logits_are_timms(case):
+@pytest.mark.parametrize(("family", "case"), CASES)
+def test_logits_are_timms(family, case):
     apply, variables = jaxvision.to_functional(ours(case))
     logits, _ = jax.jit(apply)(variables, images((2, *case.size, 3)))
-    expected = golden()[case.id]
+    expected = golden(family)[case.id]
     assert np.ptp(expected, axis=0).std() > 1e-3, "the golden logits must depend on the image"
     np.testing.assert_allclose(logits, expected, atol=1e-4 * max(1.0, np.abs(expected).max()), rtol=0)
 
 
-def test_every_case_is_stored():
-    assert set(golden()) == {case.id for case in CASES}
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_case_is_stored(family):
+    assert set(golden(family)) == {case.id for case in FAMILIES[family]}

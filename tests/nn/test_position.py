@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -11,13 +10,10 @@ from jaxvision.nn.position import (
     resize_relative_position_bias,
     square_grid,
 )
+from tests.reference.cases.positions import POSITIONS, WINDOWS
+from tests.reference.synthetic import bias_table, position_embedding
 
-REFERENCE = Path(__file__).parents[1] / "reference"
-sys.path.insert(0, str(REFERENCE))
-from cases import POSITIONS, WINDOWS  # noqa: E402 - the parity environment runs the folder as scripts
-from synthetic import bias_table, position_embedding  # noqa: E402
-
-GOLDEN = np.load(REFERENCE / "positions.npz")
+GOLDEN = np.load(Path(__file__).parents[1] / "reference" / "positions.npz")
 
 
 @pytest.mark.parametrize(("old", "new", "prefix"), POSITIONS)

@@ -1,8 +1,5 @@
 """Every registered variant against timm, live: ``make parity``."""
 
-import sys
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
@@ -10,8 +7,7 @@ import pytest
 import jaxvision
 from jaxvision.paths import named_variables
 from jaxvision.weights.layout import timm_name, timm_shape
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "reference"))
+from tests.reference.synthetic import images, state_dict
 
 pytestmark = pytest.mark.parity
 
@@ -21,7 +17,6 @@ LIMIT = 150e6  # parameters: what two cores compare in seconds; larger variants 
 @pytest.mark.parametrize("name", jaxvision.list_models())
 def test_logits_are_timms(name):
     timm, torch = pytest.importorskip("timm"), pytest.importorskip("torch")
-    from synthetic import images, state_dict
 
     info = jaxvision.model_info(name)
     if info.num_params > LIMIT:

@@ -1,13 +1,20 @@
-"""Writes golden.npz: float32 logits of timm's models for synthetic weights and images (run by ``make golden``)."""
+"""Writes golden/*.npz: float32 logits of timm's models for synthetic weights and images (``make golden``).
 
+One family: ``python -m tests.reference.make_golden vit`` from the project's folder, in the parity environment.
+"""
+
+import sys
 from pathlib import Path
 
 import numpy as np
 import timm
 import torch
-from cases import CASES, POSITIONS, WINDOWS, Case
-from synthetic import bias_table, images, position_embedding, state_dict
 from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
+
+from tests.reference.cases import families
+from tests.reference.cases.case import Case
+from tests.reference.cases.positions import POSITIONS, WINDOWS
+from tests.reference.synthetic import bias_table, images, position_embedding, state_dict
 
 
 def logits(case: Case) -> np.ndarray:
@@ -38,15 +45,18 @@ def positions() -> dict[str, np.ndarray]:
     return made
 
 
-def main() -> None:
-    """Makes every case."""
-    np.savez_compressed(Path(__file__).with_name("positions.npz"), **positions())
-    golden = {case.id: logits(case) for case in CASES}
-    np.savez_compressed(Path(__file__).with_name("golden.npz"), **golden)
-    print(f"timm {timm.__version__}, torch {torch.__version__}: {len(golden)} cases")
-    for name, values in golden.items():
-        print(f"{name:24s} {values.shape}  std {values.std():.3f}  between images {np.ptp(values, axis=0).std():.3f}")
+def main(wanted: list[str]) -> None:
+    """Makes every case of the families named; of all families, and the position embeddings, if none is."""
+    folder, cases = Path(__file__).parent, families()
+    if not wanted:
+        np.savez_compressed(folder / "positions.npz", **positions())
+    print(f"timm {timm.__version__}, torch {torch.__version__}")
+    for family in wanted or cases:
+        golden = {case.id: logits(case) for case in cases[family]}
+        np.savez_compressed(folder / "golden" / f"{family}.npz", **golden)
+        for name, values in golden.items():
+            print(f"{name:24s} {values.shape}  std {values.std():.3f}  between {np.ptp(values, axis=0).std():.3f}")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
