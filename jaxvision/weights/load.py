@@ -21,7 +21,6 @@ from jaxvision.weights.report import LoadReport, Misfit
 from jaxvision.weights.sources import find_source
 
 _PREFIXES = ("module.", "_orig_mod.")  # of torch's DistributedDataParallel and torch.compile
-_CLASSIFIERS = ("head", "head_dist", "fc", "classifier")  # where timm's files have them, for models without
 
 
 def load_weights(
@@ -73,14 +72,15 @@ def load_weights(
     variables = {n: v for n, v in named_variables(model).items() if isinstance(v, nnx.Param | nnx.BatchStat)}
     shapes = {name: tuple(variable.get_value().shape) for name, variable in variables.items()}
     named = list(naming.to_timm(opened.weights, variables))
-    entries, adapted = _adapt(model, to_flax(((n, entry) for n, entry in named if n is not None), shapes), shapes)
+    given = to_flax(((name, entry) for name, entry in named if name is not None), shapes)
+    entries, adapted, failure = _adapt(model, given, shapes)
     nameless = [entry.key for name, entry in named if name is None]
     fits = {name: _misfit(name, entries[name], variables[name].get_value()) for name in variables if name in entries}
 
     kept = set(select(skip, variables, what="variable")) if skip else set()
     reset = _ill_fitting_heads(model, variables, fits) if reset_head else []
     kept |= {name for name in variables if _is_below(name, reset)}
-    headless = [*_absent_heads(model, variables), *reset]
+    headless = [*_absent(model, variables), *reset]
     dropped = {
         name
         for name in entries
@@ -89,7 +89,7 @@ def load_weights(
     aside = [key for key in nameless if naming.leaves_aside(key) or _leaf(key) in BUFFERS]
     loaded = [name for name, misfit in fits.items() if misfit is None and name not in kept]
     filled = set(loaded)
-    remark = naming.remark(config, opened.weights)
+    remarks = (failure, naming.remark(config, opened.weights))
     report = LoadReport(
         origin=opened.origin,
         format=naming.name,
@@ -104,10 +104,12 @@ def load_weights(
         dropped=(*(entry.key for name, entry in entries.items() if name in dropped), *aside),
         reinitialised=tuple(name for name in variables if name in kept),
         empty=tuple(name for name in variables if name not in filled and _is_abstract(variables[name])),
-        notes=opened.notes if remark is None else (*opened.notes, remark),
+        notes=(*opened.notes, *(remark for remark in remarks if remark is not None)),
     )
     if strict and not report.complete:
         raise WeightsMismatchError(_complaint(model, report), report)
+    if failure is not None and report.complete:
+        raise WeightsError(f"the weights do not fit {type(model).__name__}: {failure}")
     for name in loaded:
         _fill(variables[name], entries[name].array)
     return report
@@ -143,14 +145,14 @@ def _without_prefix(
 
 def _adapt(
     model: nnx.Module, entries: Mapping[str, Entry], shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[dict[str, Entry], dict[str, str]]:
-    """The entries fitted to the model's sizes, and for each that was changed how."""
-    arrays = {name: entry.array for name, entry in entries.items()}
+) -> tuple[dict[str, Entry], dict[str, str], str | None]:
+    """The entries fitted to the model's sizes, for each that was changed how, and why they could not be if so."""
+    arrays, failure = {name: entry.array for name, entry in entries.items()}, None
     if hasattr(model, "adapt_weights"):
         try:
             arrays = model.adapt_weights(arrays)
         except ValueError as error:
-            raise WeightsError(f"the weights do not fit {type(model).__name__}: {error}") from error
+            failure = str(error)
     first = f"{getattr(model, 'input_conv', '')}.kernel"
     if first in arrays and first in shapes and arrays[first].shape[-2] != shapes[first][-2]:
         kernel = adapt_input_channels(arrays[first], shapes[first][-2])
@@ -160,9 +162,8 @@ def _adapt(
         for name, array in arrays.items()
         if name in entries and array.shape != entries[name].array.shape
     }
-    return {
-        name: Entry(entries[name].key if name in entries else name, array) for name, array in arrays.items()
-    }, adapted
+    fitted = {name: Entry(entries[name].key if name in entries else name, array) for name, array in arrays.items()}
+    return fitted, adapted, failure
 
 
 def _misfit(name: str, entry: Entry, value: Any) -> Misfit | None:
@@ -187,12 +188,13 @@ def _is_abstract(variable: nnx.Variable) -> bool:
     return isinstance(variable.get_value(), jax.ShapeDtypeStruct)
 
 
-def _absent_heads(model: nnx.Module, variables: Collection[str]) -> list[str]:
-    """Paths at which files have a classifier and this model, if it is one of ours, has none (``num_classes=0``)."""
-    heads = getattr(model, "classifiers", None)
-    if heads is None:
-        return []
-    return [head for head in heads or _CLASSIFIERS if not any(_is_below(name, [head]) for name in variables)]
+def _absent(model: nnx.Module, variables: Collection[str]) -> list[str]:
+    """Paths at which files have weights and this model, if it is one of ours, has none on purpose.
+
+    A classifier (``num_classes=0``), or what was removed from a model of features.
+    """
+    paths = (*getattr(model, "heads", ()), *getattr(model, "left_out", ()))
+    return [path for path in paths if not any(_is_below(name, [path]) for name in variables)]
 
 
 def _ill_fitting_heads(model: nnx.Module, variables: Collection[str], fits: Mapping[str, Misfit | None]) -> list[str]:

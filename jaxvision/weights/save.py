@@ -65,7 +65,7 @@ def save_weights(
         arrays = to_timm(arrays)
     described = {"format": "pt"} if format == "timm" else {}  # what Hugging Face's libraries ask for
     described |= {"naming": format, "jaxvision": __version__, **_config(model), **(metadata or {})}
-    _write({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path, described)
+    _write({name: np.asarray(array, order="C") for name, array in arrays.items()}, path, described)
 
 
 def _config(model: nnx.Module) -> dict[str, str]:

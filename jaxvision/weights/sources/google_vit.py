@@ -57,7 +57,7 @@ def _to_timm(weights: Weights, _variables: Collection[str]) -> Iterator[Named]:
 
 
 def _named(weights: Weights) -> Iterator[Named]:
-    prefix = next((p for p in _PREFIXES if f"{p}embedding/kernel" in weights), "")
+    prefix = next((p for p in _PREFIXES if any(key.startswith(f"{p}Transformer/") for key in weights)), "")
     for key, array in weights.items():
         if not key.startswith(prefix):
             yield None, Entry(key, array)

@@ -13,12 +13,6 @@ from jaxvision.weights.sources.needs import needs
 from jaxvision.weights.sources.renames import Renames, named_by
 from jaxvision.weights.sources.source import Named, Source, Weights
 
-_VIT_MARK, _SWIN_MARK, _EFFICIENTNET_MARK = (
-    "conv_proj.weight",
-    "features.1.0.attn.qkv.weight",
-    "features.1.0.block.0.0.weight",
-)
-
 _VIT_BLOCK = {
     "ln_1": "norm1",
     "self_attention.in_proj_weight": "attn.qkv.weight",
@@ -81,11 +75,15 @@ _GATE = {"fc1": "se.conv_reduce", "fc2": "se.conv_expand"}
 
 
 def _to_timm(weights: Weights, _variables: Collection[str]) -> Iterator[Named]:
-    if _EFFICIENTNET_MARK in weights:
+    if _is_efficientnet(weights):
         return named_by(_efficientnet(weights), weights)
-    if _SWIN_MARK in weights:
+    if any(key.startswith("features.1.0.attn.") for key in weights):
         return _swin(weights)
     return named_by(_VIT, weights)
+
+
+def _is_efficientnet(weights: Weights) -> bool:
+    return any(key.startswith("features.1.0.block.") for key in weights)
 
 
 def _swin(weights: Weights) -> Iterator[Named]:
@@ -122,7 +120,7 @@ def _efficientnet(weights: Weights) -> Renames:
 
 def _objection(config: Any, weights: Weights) -> str | None:
     """B5 to B7 and V2 have another epsilon than timm's models of these names."""
-    if _EFFICIENTNET_MARK not in weights:
+    if not _is_efficientnet(weights):
         return None
     is_v1 = "features.1.0.block.1.fc1.weight" in weights
     widest = max(
@@ -135,7 +133,7 @@ def _objection(config: Any, weights: Weights) -> str | None:
 TORCHVISION = Source(
     "torchvision",
     "torchvision's ViT, Swin and EfficientNet",
-    marks=(_VIT_MARK, _SWIN_MARK, _EFFICIENTNET_MARK),
+    marks=("conv_proj.weight", "features.1.0.attn.qkv.weight", "features.1.0.block.0.0.weight"),
     to_timm=_to_timm,
     aside=("*.attn.qkv.bias[[]keys]",),
     objection=_objection,

@@ -14,6 +14,7 @@ from jaxvision.weights.sources.renames import Renames, blocks_in_order, joined, 
 from jaxvision.weights.sources.source import Named, Source, Weights
 
 _PREFIXES = ("vit.", "deit.", "dinov2.", "dinov2_with_registers.", "swin.", "swinv2.", "efficientnet.", "resnet.")
+_DEPTHWISE = "encoder.blocks.0.depthwise_conv."
 _PATCHES = "embeddings.patch_embeddings.projection"
 
 _QKV = {
@@ -143,20 +144,19 @@ _EFFICIENTNET_OUTSIDE = {
 
 def _to_timm(weights: Weights, variables: Collection[str]) -> Iterator[Named]:
     prefix = next((prefix for prefix in _PREFIXES if any(key.startswith(prefix) for key in weights)), "")
-    if _has(weights, "embedder.embedder.convolution.weight"):
+    if _any_has(weights, "encoder.stages."):
         return named_by(_RESNET, weights, prefix)
-    if _has(weights, "embeddings.convolution.weight"):
+    if _any_has(weights, _DEPTHWISE):
         return named_by(_efficientnet([key.removeprefix(prefix) for key in weights], variables), weights, prefix)
-    if _has(weights, "encoder.layers.0.blocks.0.layernorm_before.weight"):
-        is_v2 = _has(weights, "attention.self.logit_scale")
-        return joined(named_by(_SWIN_V2 if is_v2 else _SWIN, weights, prefix))
-    if _has(weights, "encoder.layer.0.layer_scale1.lambda1"):
+    if _any_has(weights, "encoder.layers.0.blocks."):
+        return joined(named_by(_SWIN_V2 if _any_has(weights, ".logit_scale") else _SWIN, weights, prefix))
+    if _any_has(weights, ".layer_scale1."):
         return iter(with_registers(list(joined(named_by(_DINOV2, weights, prefix)))))
     return joined(named_by(_VIT, weights, prefix))
 
 
-def _has(weights: Weights, ending: str) -> bool:
-    return any(key.endswith(ending) for key in weights)
+def _any_has(weights: Weights, part: str) -> bool:
+    return any(part in key for key in weights)
 
 
 def _efficientnet(keys: list[str], variables: Collection[str]) -> Renames:
@@ -171,7 +171,7 @@ def _efficientnet(keys: list[str], variables: Collection[str]) -> Renames:
 
 def _objection(config: Any, weights: Weights) -> str | None:
     """EfficientNet pads as TensorFlow does."""
-    if not _has(weights, "embeddings.convolution.weight"):
+    if not _any_has(weights, _DEPTHWISE):
         return None
     return needs(config, padding="SAME", bn_eps=1e-3)
 
