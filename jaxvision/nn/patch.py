@@ -3,6 +3,7 @@
 from typing import Unpack
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -10,6 +11,8 @@ from jaxvision.nn.conv import Conv2d
 from jaxvision.nn.init import trunc_normal
 from jaxvision.nn.layer_args import LayerArgs
 from jaxvision.nn.norm import LayerNorm
+from jaxvision.nn.position import resize_grid
+from jaxvision.nn.rms_norm import NormLayer
 
 
 def pad_to_multiple(x: Float[Array, "b h w c"], multiple: tuple[int, int]) -> Float[Array, "b H W c"]:
@@ -23,7 +26,7 @@ class PatchEmbed(nnx.Module):
 
     Attributes:
         proj: convolution of kernel and stride ``patch_size``.
-        norm: LayerNorm after it, if ``norm_eps`` is given.
+        norm: norm after it, if ``norm_eps`` is given.
         pad: zeros below and to the right of an image that is not a whole number of patches; else what is left over is
             not seen.
     """
@@ -35,6 +38,7 @@ class PatchEmbed(nnx.Module):
         embed_dim: int,
         *,
         use_bias: bool = True,
+        norm_layer: NormLayer = LayerNorm,
         norm_eps: float | None = None,
         pad: bool = False,
         **layer: Unpack[LayerArgs],
@@ -50,7 +54,7 @@ class PatchEmbed(nnx.Module):
             kernel_init=trunc_normal,
             **layer,
         )
-        self.norm = LayerNorm(embed_dim, eps=norm_eps, **layer) if norm_eps is not None else None
+        self.norm = norm_layer(embed_dim, eps=norm_eps, **layer) if norm_eps is not None else None
 
     def __call__(self, images: Float[Array, "b h w c"]) -> Float[Array, "b gh gw d"]:
         """Embeds the patches."""
@@ -72,3 +76,31 @@ class PatchMerging(nnx.Module):
         # Channels in the order of the published weights: all rows of the left column, then of the right.
         x = x.reshape(batch, height // 2, 2, width // 2, 2, dim).transpose(0, 1, 3, 4, 2, 5)
         return self.reduction(self.norm(x.reshape(batch, height // 2, width // 2, 4 * dim)))
+
+
+def resample_patch_embed(
+    kernel: Float[np.ndarray, "h w i o"], patch_size: tuple[int, int], interpolation: str = "bicubic"
+) -> Float[np.ndarray, "H W i o"]:
+    """Makes a patch embedding's kernel one for patches of another size (Beyer et al. 2023, "FlexiViT", section 3.4).
+
+    Its products with resized patches are, as nearly as can be, those of the given kernel with the patches before they
+    were resized: it is multiplied by the pseudoinverse of the matrix that resizes a patch. When patches are enlarged
+    the products are the same.
+
+    Args:
+        kernel: the convolution's kernel.
+        patch_size: height and width wanted.
+        interpolation: as in `jaxvision.nn.resize_pos_embed`.
+    """
+    old = kernel.shape[:2]
+    if old == patch_size:
+        return kernel
+    count = old[0] * old[1]
+    # Column k of the matrix is the resized patch in which only pixel k was 1.
+    units = jnp.eye(count).reshape(1, *old, count)
+    resize = np.asarray(
+        resize_grid(units, patch_size, "bilinear" if interpolation.startswith("bilinear") else "bicubic")
+    )
+    inverse = np.linalg.pinv(resize.reshape(-1, count).astype(np.float64))
+    resampled = np.tensordot(inverse, kernel.reshape(count, -1).astype(np.float64), axes=(0, 0))
+    return resampled.reshape(*patch_size, *kernel.shape[2:]).astype(kernel.dtype)

@@ -7,14 +7,27 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+INTERPOLATIONS = ("bicubic", "bilinear", "bilinear_aligned")
+
 
 def resize_pos_embed(
-    pos_embed: Float[Array, "1 n c"], new_grid: tuple[int, int], old_grid: tuple[int, int], num_prefix: int = 0
+    pos_embed: Float[Array, "1 n c"],
+    new_grid: tuple[int, int],
+    old_grid: tuple[int, int],
+    num_prefix: int = 0,
+    interpolation: str = "bicubic",
 ) -> Float[Array, "1 m c"]:
     """Resizes position embeddings to another grid of patches, leaving those of prefix tokens alone.
 
-    Bicubic with antialiasing and a kernel of a = -0.5, which is timm's answer (to 1e-6); Hugging Face's (a = -0.75
-    and no antialiasing) and torchvision's (aligned corners) differ from it, when enlarging too.
+    Args:
+        pos_embed: of the prefix tokens, then of the patches row by row.
+        new_grid: patches per column and row, wanted.
+        old_grid: the same, given.
+        num_prefix: number of prefix tokens.
+        interpolation: ``"bicubic"`` with antialiasing and a kernel of a = -0.5, which is timm's answer (to 1e-6) for
+            nearly all networks; Hugging Face's (a = -0.75 and no antialiasing) and torchvision's (aligned corners)
+            differ from it, when enlarging too. ``"bilinear"``, without antialiasing, for FlexiViT and RADIO;
+            ``"bilinear_aligned"``, also with the corners of both grids at the same places, for some RADIOs.
 
     Raises:
         ValueError: the embeddings do not have ``num_prefix`` + the old grid's patches.
@@ -28,9 +41,32 @@ def resize_pos_embed(
     if old_grid == new_grid:
         return pos_embed
     prefix, patches = pos_embed[:, :num_prefix], pos_embed[:, num_prefix:]
-    patches = patches.reshape(1, height, width, -1)
-    patches = _resize_bicubic(patches, new_grid)
+    patches = resize_grid(patches.reshape(1, height, width, -1), new_grid, interpolation)
     return jnp.concatenate([prefix, patches.reshape(1, -1, pos_embed.shape[-1])], axis=1)
+
+
+def resize_grid(
+    grid: Float[Array, "1 h w c"], size: tuple[int, int], interpolation: str = "bicubic"
+) -> Float[Array, "1 H W c"]:
+    """Resizes a grid of vectors, in float32, see `resize_pos_embed`.
+
+    Raises:
+        ValueError: unknown interpolation.
+    """
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"unknown interpolation {interpolation!r}; there are {INTERPOLATIONS}")
+    values = jnp.asarray(grid, jnp.float32)
+    shape = (1, *size, grid.shape[-1])
+    if interpolation == "bicubic":
+        resized = jax.image.resize(values, shape, jax.image.ResizeMethod.CUBIC, antialias=True)
+    elif interpolation == "bilinear":
+        resized = jax.image.resize(values, shape, jax.image.ResizeMethod.LINEAR, antialias=False)
+    else:  # JAX counts from the edge of the first pixel, half a pixel before its centre
+        scale = jnp.asarray([(new - 1) / max(old - 1, 1) for new, old in zip(size, grid.shape[1:3], strict=True)])
+        resized = jax.image.scale_and_translate(
+            values, shape, (1, 2), scale, 0.5 - 0.5 * scale, jax.image.ResizeMethod.LINEAR, antialias=False
+        )
+    return resized.astype(grid.dtype)
 
 
 def square_grid(num_patches: int) -> tuple[int, int]:
@@ -98,10 +134,3 @@ def _geometric_interpolation(old: int, new: int) -> Float[np.ndarray, "new old"]
     positions = np.concatenate([-positive[::-1], [0.0], positive])
     wanted = np.arange(-target, target + 1.0)
     return np.stack([np.interp(wanted, positions, unit) for unit in np.eye(old)], axis=1)
-
-
-def _resize_bicubic(grid: Float[Array, "1 h w c"], size: tuple[int, int]) -> Float[Array, "1 H W c"]:
-    shape = (1, *size, grid.shape[-1])
-    return jax.image.resize(grid.astype(jnp.float32), shape, jax.image.ResizeMethod.CUBIC, antialias=True).astype(
-        grid.dtype
-    )
