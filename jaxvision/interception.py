@@ -16,7 +16,7 @@ from jaxvision.paths import PatternError, named_modules, select
 Model = TypeVar("Model", bound=nnx.Module)
 
 # Where a pass may enter a model; entering resets the sites' call counts.
-_ENTRIES = ("__call__", "forward_features", "forward_head", "classify")
+_ENTRIES = ("__call__", "forward_features", "forward_intermediates", "forward_head", "classify")
 
 
 @dataclass(eq=False)

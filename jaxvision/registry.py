@@ -6,7 +6,7 @@ import itertools
 import os
 import pkgutil
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 from types import MappingProxyType
@@ -18,7 +18,9 @@ from flax import nnx
 
 from jaxvision import catalogue, models
 from jaxvision.catalogue import ModelInfo
+from jaxvision.models import feature_net
 from jaxvision.models.family import Family, pair
+from jaxvision.models.image_model import ImageModel
 from jaxvision.paths import named_variables, suggestion
 from jaxvision.weights import load_weights, resolve
 
@@ -103,11 +105,13 @@ def create_model(
     num_classes: int | None = None,
     in_chans: int | None = None,
     img_size: int | tuple[int, int] | None = None,
+    features_only: bool = False,
+    out_indices: int | Sequence[int] | None = None,
     dtype: jax.typing.DTypeLike | None = None,
     param_dtype: jax.typing.DTypeLike = jnp.float32,
     seed: int = 0,
     **overrides: Any,
-) -> nnx.Module:
+) -> ImageModel:
     """Builds a model by name, with published weights, with weights of one's own, or with random ones.
 
     Weights are fitted to the model asked for: another number of input channels, another image size, and for another
@@ -120,51 +124,68 @@ def create_model(
         num_classes: outputs of the classifier, 0 for none; None for as many as the weights called ``name`` have.
         in_chans: channels of the pictures; None for 3.
         img_size: side or (height, width); None for that of the weights. Convolutional families take any size anyway.
+        features_only: a model whose call gives feature maps instead of logits (`jaxvision.models.feature_net`): of the
+            stem and stages of a convolutional network, the stages of a Swin, the blocks of a ViT. It has no classifier,
+            nor anything else that the maps do not need, whatever the weights hold.
+        out_indices: which of the maps: positions in ``feature_info``, or a number for so many of the last; None for
+            all, and of a ViT the last three.
         dtype: of the computation, such as ``jnp.bfloat16``; None for that of the parameters.
         param_dtype: of the parameters.
         seed: for all that is drawn at random; the same seed gives the same model.
-        **overrides: other fields of the family's config, such as ``drop_path_rate=0.1``.
+        **overrides: other fields of the family's config, such as ``drop_path_rate=0.1`` or ``global_pool="avg"``.
 
     Raises:
         ModelNameError: there is no such model, or no weights for it; the nearest names are listed.
         TypeError: the family's config has no such field.
+        ValueError: a value that the model cannot have.
         jaxvision.weights.WeightsError: the weights cannot be had or do not fit.
     """
     info = model_info(name)
     family = families()[info.architecture]
+    if features_only and num_classes:
+        raise ValueError(f"a model of features has no classifier: leave out num_classes={num_classes}")
+    if out_indices is not None and not features_only:
+        raise ValueError("out_indices chooses among feature maps: it needs features_only=True")
     config = _configure(
         family.variants[info.architecture],
         info,
-        num_classes=info.num_classes if num_classes is None else num_classes,
+        num_classes=0 if features_only else info.num_classes if num_classes is None else num_classes,
         in_chans=in_chans,
         img_size=img_size,
         **overrides,
     )
 
-    def build() -> nnx.Module:
+    def build() -> ImageModel:
         return family.build(config, rngs=_Keys(seed), dtype=dtype, param_dtype=param_dtype)
 
     if pretrained is False:
-        return build()
-    if pretrained is True and not info.pretrained:
+        model = build()
+    elif pretrained is True and not info.pretrained:
         raise ModelNameError(_no_default(info.architecture))
-    model = nnx.eval_shape(build)  # nothing is allocated that the weights will fill
-    if pretrained is True:
-        file = resolve(True, name=info.name, hub_id=info.hub_id, url=info.url)
-        report = load_weights(model, file, reset_head=config.num_classes != info.num_classes)
     else:
-        report = load_weights(model, pretrained, reset_head=num_classes is not None)
-    if report.empty:
-        variables = named_variables(model)
+        model = nnx.eval_shape(build)  # nothing is allocated that the weights will fill
+        if pretrained is True:
+            file = resolve(True, name=info.name, hub_id=info.hub_id, url=info.url)
+            report = load_weights(model, file, reset_head=config.num_classes != info.num_classes)
+        else:
+            report = load_weights(model, pretrained, reset_head=num_classes is not None)
+        _draw(model, build, report.empty)
+    return feature_net.features_only(model, out_indices) if features_only else model
 
-        @jax.jit  # the compiler drops whatever is not returned: only the new head is drawn
-        def draw() -> dict[str, jax.Array]:
-            fresh = named_variables(build())
-            return {path: fresh[path].get_value() for path in report.empty}
 
-        for path, value in draw().items():
-            variables[path].set_value(value)
-    return model
+def _draw(model: ImageModel, build: Callable[[], ImageModel], paths: Sequence[str]) -> None:
+    """Gives the variables at some paths, a new head's, the values that they have in a fresh model."""
+    if not paths:
+        return
+    variables = named_variables(model)
+
+    @jax.jit  # the compiler drops whatever is not returned
+    def draw() -> dict[str, jax.Array]:
+        fresh = named_variables(build())
+        return {path: fresh[path].get_value() for path in paths}
+
+    for path, value in draw().items():
+        variables[path].set_value(value)
 
 
 def _no_default(architecture: str) -> str:
@@ -201,6 +222,9 @@ def _configure(config: Any, info: ModelInfo, *, img_size: int | tuple[int, int] 
                 f"{info.architecture!r} has no setting {field!r}{suggestion(field, fields) or ';'} "
                 f"there are {', '.join(fields)}"
             )
+    for field, least in (("num_classes", 0), ("in_chans", 1)):
+        if changes[field] is not None and changes[field] < least:
+            raise ValueError(f"{field} must be at least {least}, got {changes[field]}")
     size = info.input_size[1:] if img_size is None else pair(img_size)
     if min(size) < 1:
         raise ValueError(f"img_size must be at least one pixel, got {img_size}")

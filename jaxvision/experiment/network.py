@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,22 +53,19 @@ def build_network(options: NetworkOptions, task: Task, seed: int, weights: bool 
     rates = {"drop_rate": options.drop, "drop_path_rate": options.drop_path}
     changes: dict[str, Any] = {name: rate for name, rate in rates.items() if rate}
     changes |= {name: _parsed(value) for name, value in options.model_options.items()}
-    model = cast(
-        ImageModel,
-        create_model(
-            options.model,
-            pretrained=(options.initial_checkpoint or options.pretrained) if weights else False,
-            num_classes=task.num_outputs,
-            in_chans=options.in_chans,
-            img_size=_size(options),
-            dtype=options.dtype if options.dtype != "float32" else None,
-            seed=seed,
-            **changes,
-        ),
+    model = create_model(
+        options.model,
+        pretrained=(options.initial_checkpoint or options.pretrained) if weights else False,
+        num_classes=task.num_outputs,
+        in_chans=options.in_chans,
+        img_size=_size(options),
+        dtype=options.dtype if options.dtype != "float32" else None,
+        seed=seed,
+        **changes,
     )
     if options.head == "mlp":
         head = MlpHead(
-            model.num_features,
+            model.head_hidden_size,
             task.num_outputs,
             hidden=options.head_hidden,
             batch_norm=options.head_batch_norm,

@@ -27,7 +27,7 @@ def inject(network: Network, task: Task, options: InjectionOptions, of: Any = No
         SiteError: a module is not run by a pass, or the mask cannot be applied there.
         ValueError: wrong settings.
     """
-    example = None if of is None else jax.ShapeDtypeStruct((2, network.model.num_features), jnp.float32)
+    example = None if of is None else jax.ShapeDtypeStruct((2, network.model.head_hidden_size), jnp.float32)
     return uq.inject(
         network.model if of is None else of,
         options.sites,

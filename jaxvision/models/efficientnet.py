@@ -7,6 +7,7 @@ give worse answers.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, Unpack
@@ -15,6 +16,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxvision.models.family import Family
+from jaxvision.models.feature_info import FeatureLevel
 from jaxvision.models.head import run_classifier
 from jaxvision.models.image_model import ImageModel
 from jaxvision.nn.activations import activation
@@ -23,7 +25,6 @@ from jaxvision.nn.drop import Dropout, DropPath, Rngs, name_sites, site_keys
 from jaxvision.nn.init import google_conv, google_linear
 from jaxvision.nn.layer_args import LayerArgs
 from jaxvision.nn.norm import BatchNorm
-from jaxvision.nn.pool import global_pool
 from jaxvision.nn.squeeze_excite import SqueezeExcite
 from jaxvision.nn.stack import Stack
 from jaxvision.nn.width import make_divisible
@@ -69,7 +70,7 @@ class EfficientNetConfig:
         bn_eps: epsilon of every BatchNorm.
         drop_rate: dropout before the classifier.
         drop_path_rate: stochastic depth, growing linearly with the blocks from 0 towards this.
-        remat: see `jaxvision.nn.Stack`.
+        remat: see `jaxvision.nn.Stack`, as for ``scan``.
     """
 
     stages: tuple[Stage, ...]
@@ -90,6 +91,7 @@ class EfficientNetConfig:
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
     remat: str | None = None
+    scan: bool = False
 
     def __post_init__(self) -> None:
         if self.padding not in ("symmetric", "SAME"):
@@ -240,6 +242,7 @@ class EfficientNet(ImageModel):
     """EfficientNet."""
 
     input_conv = "conv_stem"
+    heads = ("classifier",)
 
     def __init__(self, config: EfficientNetConfig, **layer: Unpack[LayerArgs]):
         c = self.config = config
@@ -256,42 +259,63 @@ class EfficientNet(ImageModel):
                 drop = c.drop_path_rate * done / total
                 blocks.append(_block_type(stage)(features, out_features, stage, stride, c, drop, **layer))
                 features, done = out_features, done + 1
-            stages.append(Stack(blocks, remat=c.remat))
+            stages.append(Stack(blocks, remat=c.remat, scan=c.scan))
         self.blocks = nnx.List(stages)
         self.num_features = c.scaled(c.head_size) if c.scale_head else c.head_size
-        self.conv_head = _conv(c, features, self.num_features, 1, **layer)
-        self.bn2 = BatchNorm(self.num_features, eps=c.bn_eps, **layer)
+        self.conv_head: Conv2d | None = _conv(c, features, self.num_features, 1, **layer)
+        self.bn2: BatchNorm | None = BatchNorm(self.num_features, eps=c.bn_eps, **layer)
         self.head_drop = Dropout(c.drop_rate)
-        self.classifier = (
-            nnx.Linear(self.num_features, c.num_classes, kernel_init=google_linear, **layer) if c.num_classes else None
-        )
-        self.classifiers = ("classifier",) if c.num_classes else ()
+        self.classifier = self.make_classifier(c.num_classes, **layer)
         name_sites(self)
 
     @property
     def stages(self) -> tuple[tuple[str, ...], ...]:
         """Paths of the blocks, stage by stage."""
         return tuple(
-            tuple(f"blocks.{stage}.{index}" for index in range(self.config.repeats(stage)))
-            for stage in range(len(self.config.stages))
+            tuple(f"blocks.{stage}.{index}" for index in range(len(blocks))) for stage, blocks in enumerate(self.blocks)
         )
 
-    def forward_features(
+    def feature_levels(self) -> tuple[FeatureLevel, ...]:
+        """The last map of every size: of the stem, if the first stage halves it, and of each stage before a halving."""
+        c, reduction = self.config, 2
+        levels = [FeatureLevel("bn1", self.conv_stem.out_features, 2)] if c.stages[0].stride > 1 else []
+        for index in range(len(self.blocks)):
+            reduction *= c.stages[index].stride
+            if index + 1 == len(c.stages) or c.stages[index + 1].stride > 1:
+                levels.append(FeatureLevel(f"blocks.{index}", c.scaled(c.stages[index].channels), reduction))
+        return tuple(levels)
+
+    def feature_maps(
         self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None
-    ) -> Float[Array, "b h/32 w/32 d"]:
-        """The last convolution's feature map."""
+    ) -> Iterator[tuple[str, Float[Array, "b H W d"]]]:
+        """What the stem and the stages give, one after the other."""
         keys = site_keys(rngs)
         x = self.act(self.bn1(self.conv_stem(images), train))
-        for stage in self.blocks:
+        yield "bn1", x
+        for index, stage in enumerate(self.blocks):
             x = stage(x, train=train, rngs=keys)
+            yield f"blocks.{index}", x
+
+    def final_layers(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b h w d"]:
+        """The last convolution."""
+        if self.conv_head is None or self.bn2 is None:
+            return x
         return self.act(self.bn2(self.conv_head(x), train))
 
-    def forward_head(
-        self, features: Float[Array, "b h w d"], pre_logits: bool = False, train: bool = False, rngs: Rngs = None
-    ) -> Float[Array, "b classes"]:
-        """Logits of a feature map; with ``pre_logits`` what the classifier would see."""
-        x = global_pool(features, self.config.global_pool)
-        return x if pre_logits else self.classify(x, train=train, rngs=rngs)
+    def keep_levels(self, count: int) -> None:
+        """Removes all that the first ``count`` feature maps do not need."""
+        self.reset_classifier(0)
+        last = self.feature_levels()[count - 1]
+        kept = 0 if last.module == "bn1" else int(last.module.removeprefix("blocks.")) + 1
+        self.left_out = ("conv_head", "bn2", *(f"blocks.{index}" for index in range(kept, len(self.blocks))))
+        del self.blocks[kept:]
+        self.conv_head = self.bn2 = None
+        self.num_features = last.num_chs
+
+    def make_classifier(self, num_classes: int, **layer: Unpack[LayerArgs]) -> nnx.Linear | None:
+        """A linear layer, initialised as the authors'; None for 0 classes."""
+        width = self.head_hidden_size
+        return nnx.Linear(width, num_classes, kernel_init=google_linear, **layer) if num_classes else None
 
     def classify(
         self, pooled: Float[Array, "b d"], train: bool = False, rngs: Rngs = None

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from jaxvision.models.image_model import ImageModel
+
 
 @dataclass(frozen=True)
 class Family:
@@ -22,17 +24,18 @@ class Family:
 
     name: str
     variants: Mapping[str, Any]
-    build: Callable[..., nnx.Module]
+    build: Callable[..., ImageModel]
 
     def abstract(
         self, config: Any, *, dtype: DTypeLike | None = None, param_dtype: DTypeLike = jnp.float32
-    ) -> nnx.Module:
+    ) -> ImageModel:
         """The module with `jax.ShapeDtypeStruct` in place of arrays: shapes and names without memory."""
 
-        def build() -> nnx.Module:
+        def build() -> ImageModel:
             return self.build(config, rngs=_OneKey(), dtype=dtype, param_dtype=param_dtype)
 
-        return nnx.eval_shape(build, graph=True)
+        model: ImageModel = nnx.eval_shape(build, graph=True)
+        return model
 
 
 class _OneKey:

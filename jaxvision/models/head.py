@@ -95,6 +95,20 @@ def run_classifier(
     return classifier(pooled, train, rngs) if isinstance(classifier, MlpHead) else classifier(pooled)
 
 
+class ClassifierHead(nnx.Module):
+    """Dropout and the classifier ``fc``, where a network keeps the two in a module of their own."""
+
+    def __init__(self, fc: nnx.Module | None, *, drop_rate: float = 0.0):
+        self.drop = Dropout(drop_rate)
+        self.fc = fc
+
+    def __call__(
+        self, pooled: Float[Array, "b d"], train: bool = False, rngs: Rngs = None
+    ) -> Float[Array, "b classes"]:
+        """Logits of pooled features."""
+        return run_classifier(self.fc, self.drop(pooled, rngs), train, rngs)
+
+
 def replace_head(model: Model, head: nnx.Module) -> Model:
     """Puts a head in the place of a model's classifier, in place; paths and names of all else stay.
 
@@ -110,10 +124,7 @@ def replace_head(model: Model, head: nnx.Module) -> Model:
     """
     if len(model.classifiers) != 1:
         raise ValueError(f"a head takes the place of one classifier, and this model has {len(model.classifiers)}")
-    *parents, leaf = model.classifiers[0].split(".")
-    owner = model
-    for parent in parents:
-        owner = getattr(owner, parent)
-    setattr(owner, leaf, head)
+    owner, _, leaf = model.classifiers[0].rpartition(".")
+    setattr(getattr(model, owner) if owner else model, leaf, head)
     name_sites(model)
     return model

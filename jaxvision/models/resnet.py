@@ -7,6 +7,7 @@ Komodakis 2016) widens it, SE-ResNet (Hu et al. 2018) gates each branch, ResNet-
 strides in the stem.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Unpack
@@ -15,6 +16,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxvision.models.family import Family
+from jaxvision.models.feature_info import FeatureLevel
 from jaxvision.models.head import run_classifier
 from jaxvision.models.image_model import ImageModel
 from jaxvision.nn.activations import activation
@@ -23,7 +25,7 @@ from jaxvision.nn.drop import Dropout, DropPath, Rngs, name_sites, site_keys
 from jaxvision.nn.init import kaiming_fan_out, torch_linear
 from jaxvision.nn.layer_args import LayerArgs
 from jaxvision.nn.norm import BatchNorm
-from jaxvision.nn.pool import avg_pool, global_pool, max_pool
+from jaxvision.nn.pool import avg_pool, max_pool
 from jaxvision.nn.squeeze_excite import SqueezeExcite
 from jaxvision.nn.stack import Stack
 from jaxvision.nn.width import make_divisible
@@ -49,7 +51,7 @@ class ResNetConfig:
         output_stride: 32, 16 or 8: the last stages dilate instead of striding.
         drop_rate: dropout before the classifier.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
-        remat: see `jaxvision.nn.Stack`.
+        remat: see `jaxvision.nn.Stack`, as for ``scan``.
     """
 
     block: str = "bottleneck"
@@ -73,6 +75,7 @@ class ResNetConfig:
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
     remat: str | None = None
+    scan: bool = False
 
     def __post_init__(self) -> None:
         if self.block not in _BLOCKS:
@@ -237,6 +240,8 @@ _BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, 
 class ResNet(ImageModel):
     """ResNet."""
 
+    heads = ("fc",)
+
     def __init__(self, config: ResNetConfig, **layer: Unpack[LayerArgs]):
         c = self.config = config
         self.act = activation(c.act)
@@ -283,39 +288,51 @@ class ResNet(ImageModel):
                     )
                 )
                 features, done = out_features, done + 1
-            setattr(self, f"layer{stage + 1}", Stack(blocks, remat=c.remat))
+            setattr(self, f"layer{stage + 1}", Stack(blocks, remat=c.remat, scan=c.scan))
         self.num_features = features
         self.head_drop = Dropout(c.drop_rate)
-        self.fc = nnx.Linear(features, c.num_classes, kernel_init=torch_linear, **layer) if c.num_classes else None
-        self.classifiers = ("fc",) if c.num_classes else ()
+        self.fc = self.make_classifier(c.num_classes, **layer)
         name_sites(self)
 
     @property
     def stages(self) -> tuple[tuple[str, ...], ...]:
         """Paths of the blocks, stage by stage."""
-        return tuple(
-            tuple(f"layer{stage}.{index}" for index in range(depth))
-            for stage, depth in enumerate(self.config.layers, start=1)
-        )
+        return tuple(tuple(f"{name}.{index}" for index in range(len(blocks))) for name, blocks in self._stages())
 
-    def forward_features(
+    def feature_levels(self) -> tuple[FeatureLevel, ...]:
+        """Every feature map that the network makes."""
+        c, reduction = self.config, 4
+        levels = [FeatureLevel("act1", self.bn1.scale.shape[0], 2)]
+        for (name, _), width in zip(self._stages(), c.channels, strict=False):
+            levels.append(FeatureLevel(name, width * _BLOCKS[c.block].expansion, reduction))
+            reduction = min(2 * reduction, c.output_stride)
+        return tuple(levels)
+
+    def feature_maps(
         self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None
-    ) -> Float[Array, "b h/32 w/32 d"]:
-        """The last stage's feature map."""
+    ) -> Iterator[tuple[str, Float[Array, "b H W d"]]]:
+        """What the stem, before its pooling, and the stages give, one after the other."""
         keys = site_keys(rngs)
         x = self.conv1(images, train) if isinstance(self.conv1, _Layers) else self.conv1(images)
         x = self.act(self.bn1(x, train))
+        yield "act1", x
         x = self.maxpool(x, train) if isinstance(self.maxpool, _Layers) else self.maxpool(x)
-        for stage in range(len(self.config.layers)):
-            x = getattr(self, f"layer{stage + 1}")(x, train=train, rngs=keys)
-        return x
+        for name, blocks in self._stages():
+            x = blocks(x, train=train, rngs=keys)
+            yield name, x
 
-    def forward_head(
-        self, features: Float[Array, "b h w d"], pre_logits: bool = False, train: bool = False, rngs: Rngs = None
-    ) -> Float[Array, "b classes"]:
-        """Logits of a feature map; with ``pre_logits`` what the classifier would see."""
-        x = global_pool(features, self.config.global_pool)
-        return x if pre_logits else self.classify(x, train=train, rngs=rngs)
+    def keep_levels(self, count: int) -> None:
+        """Removes all that the first ``count`` feature maps do not need."""
+        self.reset_classifier(0)
+        removed = tuple(name for name, _ in self._stages()[count - 1 :])
+        for name in removed:
+            setattr(self, name, None)
+        self.left_out, self.num_features = removed, self.feature_levels()[-1].num_chs
+
+    def make_classifier(self, num_classes: int, **layer: Unpack[LayerArgs]) -> nnx.Linear | None:
+        """A linear layer, initialised as PyTorch's; None for 0 classes."""
+        width = self.head_hidden_size
+        return nnx.Linear(width, num_classes, kernel_init=torch_linear, **layer) if num_classes else None
 
     def classify(
         self, pooled: Float[Array, "b d"], train: bool = False, rngs: Rngs = None
@@ -323,6 +340,11 @@ class ResNet(ImageModel):
         """Logits of pooled features."""
         keys = site_keys(rngs)
         return run_classifier(self.fc, self.head_drop(pooled, keys), train, keys)
+
+    def _stages(self) -> list[tuple[str, Stack]]:
+        """The stages by name: those that are there, of a network that was cut down."""
+        names = [f"layer{stage}" for stage in range(1, len(self.config.layers) + 1)]
+        return [(name, getattr(self, name)) for name in names if getattr(self, name) is not None]
 
 
 class _Layers(nnx.List):

@@ -3,7 +3,7 @@
 Attention within windows, shifted by half a window in every other block; patches merge between stages.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Unpack
@@ -14,7 +14,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxvision.models.family import Family, pair
-from jaxvision.models.head import run_classifier
+from jaxvision.models.feature_info import FeatureLevel
+from jaxvision.models.head import ClassifierHead
 from jaxvision.models.image_model import ImageModel
 from jaxvision.nn.attention import attend
 from jaxvision.nn.drop import Dropout, DropPath, Rngs, name_sites, site_keys
@@ -23,7 +24,6 @@ from jaxvision.nn.layer_args import LayerArgs
 from jaxvision.nn.mlp import Mlp
 from jaxvision.nn.norm import LayerNorm
 from jaxvision.nn.patch import PatchEmbed, PatchMerging, pad_to_multiple
-from jaxvision.nn.pool import global_pool
 from jaxvision.nn.position import relative_position_index, resize_relative_position_bias, square_grid
 from jaxvision.nn.stack import Stack
 
@@ -43,7 +43,7 @@ class SwinConfig:
             window is the map and is not shifted.
         drop_rate: dropout before the classifier; the other rates likewise where they say.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0. timm's default is 0.1.
-        remat: see `jaxvision.nn.Stack`.
+        remat: see `jaxvision.nn.Stack`, as for ``scan``.
     """
 
     img_size: int | tuple[int, int] = 224
@@ -63,6 +63,7 @@ class SwinConfig:
     attn_drop_rate: float = 0.0
     drop_path_rate: float = 0.1
     remat: str | None = None
+    scan: bool = False
 
     def __post_init__(self) -> None:
         if len(self.depths) != len(self.num_heads):
@@ -239,6 +240,7 @@ class SwinStage(nnx.Module):
                 for index, drop_path in enumerate(drop_paths)
             ],
             remat=c.remat,
+            scan=c.scan,
         )
 
     def __call__(self, x: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None) -> Float[Array, "b H W d"]:
@@ -247,34 +249,11 @@ class SwinStage(nnx.Module):
         return self.blocks(x, train=train, rngs=rngs)
 
 
-class SwinHead(nnx.Module):
-    """Pooling, dropout and the classifier ``fc``."""
-
-    def __init__(self, features: int, config: SwinConfig, **layer: Unpack[LayerArgs]):
-        self.pool = config.global_pool
-        self.drop = Dropout(config.drop_rate)
-        self.fc = (
-            nnx.Linear(features, config.num_classes, kernel_init=trunc_normal, **layer) if config.num_classes else None
-        )
-
-    def __call__(
-        self, x: Float[Array, "b h w d"], pre_logits: bool = False, train: bool = False, rngs: Rngs = None
-    ) -> Float[Array, "b classes"]:
-        """Logits of a feature map; with ``pre_logits`` what the classifier would see."""
-        x = global_pool(x, self.pool)
-        return x if pre_logits else self.classify(x, train, rngs)
-
-    def classify(
-        self, pooled: Float[Array, "b d"], train: bool = False, rngs: Rngs = None
-    ) -> Float[Array, "b classes"]:
-        """Logits of pooled features."""
-        return run_classifier(self.fc, self.drop(pooled, rngs), train, rngs)
-
-
 class SwinTransformer(ImageModel):
     """Swin Transformer."""
 
     input_conv = "patch_embed.proj"
+    heads = ("head.fc",)
 
     def __init__(self, config: SwinConfig, **layer: Unpack[LayerArgs]):
         c = self.config = config
@@ -289,40 +268,57 @@ class SwinTransformer(ImageModel):
                 for stage in range(len(c.depths))
             ]
         )
-        self.norm = LayerNorm(self.num_features, eps=c.norm_eps, **layer)
-        self.head = SwinHead(self.num_features, c, **layer)
-        self.classifiers = ("head.fc",) if c.num_classes else ()
+        self.norm: LayerNorm | None = LayerNorm(self.num_features, eps=c.norm_eps, **layer)
+        self.head = ClassifierHead(self.make_classifier(c.num_classes, **layer), drop_rate=c.drop_rate)
         name_sites(self)
 
     @property
     def stages(self) -> tuple[tuple[str, ...], ...]:
         """Paths of the blocks, stage by stage."""
         return tuple(
-            tuple(f"layers.{stage}.blocks.{index}" for index in range(depth))
-            for stage, depth in enumerate(self.config.depths)
+            tuple(f"layers.{index}.blocks.{block}" for block in range(len(stage.blocks)))
+            for index, stage in enumerate(self.layers)
         )
 
-    def forward_features(
+    def feature_levels(self) -> tuple[FeatureLevel, ...]:
+        """Every stage's map."""
+        c = self.config
+        return tuple(
+            FeatureLevel(f"layers.{stage}", c.embed_dim * 2**stage, c.patch_size * 2**stage)
+            for stage in range(len(self.layers))
+        )
+
+    def feature_maps(
         self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None
-    ) -> Float[Array, "b h/32 w/32 d"]:
-        """The last stage's map, normalised."""
+    ) -> Iterator[tuple[str, Float[Array, "b H W d"]]]:
+        """What the stages give, one after the other, without a norm."""
         keys = site_keys(rngs)
         x = self.patch_embed(images)
-        for stage in self.layers:
+        for index, stage in enumerate(self.layers):
             x = stage(x, train=train, rngs=keys)
-        return self.norm(x)
+            yield f"layers.{index}", x
 
-    def forward_head(
-        self, features: Float[Array, "b h w d"], pre_logits: bool = False, train: bool = False, rngs: Rngs = None
-    ) -> Float[Array, "b classes"]:
-        """Logits of a feature map; with ``pre_logits`` what the classifier would see."""
-        return self.head(features, pre_logits, train, site_keys(rngs))
+    def final_layers(self, x: Float[Array, "b h w d"], train: bool = False) -> Float[Array, "b h w d"]:
+        """The norm after the last stage."""
+        return self.final_norm(x)
+
+    def keep_levels(self, count: int) -> None:
+        """Removes all that the first ``count`` feature maps do not need."""
+        self.reset_classifier(0)
+        self.left_out = ("norm", *(f"layers.{stage}" for stage in range(count, len(self.layers))))
+        del self.layers[count:]
+        self.norm, self.num_features = None, self.feature_levels()[-1].num_chs
+
+    def make_classifier(self, num_classes: int, **layer: Unpack[LayerArgs]) -> nnx.Linear | None:
+        """A linear layer; None for 0 classes."""
+        width = self.head_hidden_size
+        return nnx.Linear(width, num_classes, kernel_init=trunc_normal, **layer) if num_classes else None
 
     def classify(
         self, pooled: Float[Array, "b d"], train: bool = False, rngs: Rngs = None
     ) -> Float[Array, "b classes"]:
         """Logits of pooled features."""
-        return self.head.classify(pooled, train, site_keys(rngs))
+        return self.head(pooled, train, site_keys(rngs))
 
     def adapt_weights(self, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Resizes the position bias tables of a checkpoint, made for square windows, to this model's windows."""

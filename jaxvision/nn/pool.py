@@ -13,6 +13,11 @@ from jaxvision.nn.init import cut_normal, trunc_normal
 from jaxvision.nn.layer_args import LayerArgs
 from jaxvision.nn.mlp import Mlp
 from jaxvision.nn.norm import LayerNorm
+from jaxvision.nn.rms_norm import NormLayer
+from jaxvision.paths import suggestion
+
+POOLS = ("avg", "max", "avgmax", "catavgmax", "")
+"""The ways to pool a whole map to one vector; see `global_pool`."""
 
 _WINDOW = tuple[int, int, int, int]
 
@@ -45,12 +50,33 @@ def avg_pool(
 
 
 def global_pool(x: Float[Array, "b h w c"], kind: str = "avg") -> Float[Array, "b c"]:
-    """Pools a feature map to one vector: ``avg``, ``max`` or ``avgmax`` (their mean), as timm names them.
+    """Pools a feature map to one vector, as timm names the ways.
+
+    Args:
+        x: the map.
+        kind: ``"avg"``, ``"max"``, ``"avgmax"`` (their mean), ``"catavgmax"`` (both, one after the other: twice the
+            channels) or ``""`` (the map as it is).
 
     Raises:
         ValueError: another kind.
     """
+    if kind == "":
+        return x
+    if kind == "catavgmax":
+        return jnp.concatenate([pool_over(x, (1, 2), "avg"), pool_over(x, (1, 2), "max")], axis=-1)
     return pool_over(x, (1, 2), kind)
+
+
+def pooled_width(channels: int, kind: str) -> int:
+    """Channels that `global_pool` makes of so many.
+
+    Raises:
+        ValueError: there is no such kind of pooling.
+    """
+    if kind not in POOLS:
+        near = suggestion(kind.removeprefix("fast"), POOLS)
+        raise ValueError(f"unknown global_pool {kind!r}{near or ';'} there are {', '.join(map(repr, POOLS))}")
+    return 2 * channels if kind == "catavgmax" else channels
 
 
 def pool_over(x: Array, axes: Sequence[int], kind: str) -> Array:
@@ -78,6 +104,7 @@ class AttentionPoolLatent(nnx.Module):
         num_heads: int,
         *,
         mlp_ratio: float = 4.0,
+        norm_layer: NormLayer = LayerNorm,
         norm_eps: float = 1e-6,
         act: str = "gelu",
         **layer: Unpack[LayerArgs],
@@ -88,7 +115,7 @@ class AttentionPoolLatent(nnx.Module):
         self.q = nnx.Linear(dim, dim, kernel_init=trunc_normal, **layer)
         self.kv = nnx.Linear(dim, 2 * dim, kernel_init=trunc_normal, **layer)
         self.proj = nnx.Linear(dim, dim, kernel_init=trunc_normal, **layer)
-        self.norm = LayerNorm(dim, eps=norm_eps, **layer)
+        self.norm = norm_layer(dim, eps=norm_eps, **layer)
         self.mlp = Mlp(dim, int(dim * mlp_ratio), act=act, **layer)
 
     def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b c"]:
@@ -102,3 +129,18 @@ class AttentionPoolLatent(nnx.Module):
         x = self.proj(x.reshape(batch, 1, dim))
         x = x + self.mlp(self.norm(x))
         return x[:, 0]
+
+
+def refined_pool(x: Float[Array, "b n c"], num_heads: int, kind: str) -> Float[Array, "b c"]:
+    """Tokens refined by attention without any parameter, then the first token or their mean.
+
+    Called PRR, patch representation refinement, in "Locality-Attending Vision Transformer" (ICLR 2026).
+
+    Args:
+        x: the tokens.
+        num_heads: heads, by which the channels are divided.
+        kind: ``"token"`` or ``"avg"``.
+    """
+    heads = x.reshape(*x.shape[:-1], num_heads, -1)
+    x = attend(heads, heads, heads).reshape(x.shape)
+    return x[:, 0] if kind == "token" else pool_over(x, (1,), kind)
