@@ -1,6 +1,7 @@
 """A stack of blocks that run one after the other: the one place where they are unrolled, rematerialised or scanned."""
 
-from collections.abc import Callable, Iterable
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -29,10 +30,11 @@ class Stack(nnx.List):
         remat: recompute in the backward pass instead of storing: ``"full"`` stores only what enters each block,
             ``"dots"`` also the results of matrix products, ``"dots_with_no_batch_dims"`` only those without a batch
             axis.
-        scan: compile one block and loop over it; on a CPU the gradient of a 12-block ViT then compiles in 3.3 s instead
-            of 7.4. The blocks must be alike but for their arrays and drop rates. Their parameters stay separate and are
-            stacked inside the compiled function, at the cost of one transient copy of them. Hooked blocks (see
-            `jaxvision.intercept`) run unrolled.
+        scan: compile one block for all that follow one another and are alike but for their arrays and drop rates, or
+            one pair of blocks where pairs are, and loop over it: docs/speed.md has the compile times. Other blocks,
+            such as the first of a ResNet's stage, run by themselves, as do hooked ones (see `jaxvision.intercept`).
+            Parameters stay separate and are stacked inside the compiled function, at the cost of one transient copy;
+            `jaxvision.nn.stack_blocks` stacks them outside.
 
     Raises:
         ValueError: an unknown ``remat``.
@@ -46,20 +48,29 @@ class Stack(nnx.List):
         self.scan = scan
 
     def __call__(self, x: Float[Array, "b ..."], train: bool = False, rngs: Rngs = None) -> Float[Array, "b ..."]:
-        """Runs the blocks in order.
-
-        Raises:
-            ValueError: ``scan`` with blocks that differ in more than their arrays and drop rates.
-        """
+        """Runs the blocks in order."""
         rngs = site_keys(rngs)
-        if self.scan and len(self) > 1 and not is_hooked(self):
-            return self._scanned(x, train, rngs)
-        for block in self:
-            x = block(x, train=train, rngs=rngs) if self._stores(block) else self._checkpointed(block, x, train, rngs)
+        if not self.scan or is_hooked(self):
+            *_, last = (x, *self.outputs(x, train, rngs))
+            return last
+        for first, period, repeats in self._runs():
+            if repeats > 1:
+                x = self._scanned((first, period, repeats), x, train, rngs)
+            else:
+                x = self._single(self[first], x, train, rngs)
         return x
 
-    def _stores(self, block: nnx.Module) -> bool:
-        return self.remat is None or keeps_values(block)
+    def outputs(self, x: Float[Array, "b ..."], train: bool = False, rngs: Rngs = None) -> Iterator[Array]:
+        """What each block gives, one after the other; never scanned."""
+        rngs = site_keys(rngs)
+        for block in self:
+            x = self._single(block, x, train, rngs)
+            yield x
+
+    def _single(self, block: nnx.Module, x: Array, train: bool, rngs: Rngs) -> Array:
+        if self.remat is None or keeps_values(block):
+            return block(x, train=train, rngs=rngs)
+        return self._checkpointed(block, x, train, rngs)
 
     def _checkpoint(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return function if self.remat is None else jax.checkpoint(function, policy=_POLICIES[self.remat])
@@ -77,59 +88,106 @@ class Stack(nnx.List):
             nnx.update(block, stats)
         return x
 
-    def _scanned(self, x: Array, train: bool, rngs: Rngs) -> Array:
-        graphdef, template = self._common_split()
-        arrays = _stacked({n: v.get_value() for n, v in named_variables(block).items()} for block in self)
-        drops = self._drop_settings()
+    def _runs(self) -> list[tuple[int, int, int]]:
+        """The blocks in order as (first, period, repeats); a scan is where repeats is more than 1.
 
-        def run(x: Array, layer: tuple[dict[str, Array], dict[str, tuple[Array, Array]]]) -> tuple[Array, Any]:
-            values, settings = layer
-            block = nnx.merge(graphdef, template, copy=True)
-            variables = named_variables(block)
-            for name, value in values.items():
-                variables[name].set_value(value)
-            for path, site in _drop_sites(block).items():
-                if path in settings:
-                    site.rate, site.path_hash = settings[path]
-            x = block(x, train=train, rngs=rngs)
-            return x, {n: v.get_value() for n, v in variables.items() if isinstance(v, nnx.BatchStat)}
+        Swin shifts the windows of every other block, so that two blocks may be what repeats.
+        """
+        alike = [_signature(block) for block in self]
+        runs, first = [], 0
+        while first < len(alike):
+            period, repeats = max(
+                ((period, _repeats(alike, first, period)) for period in (1, 2)), key=lambda run: run[0] * (run[1] - 1)
+            )
+            runs.append((first, period, repeats) if repeats > 1 else (first, 1, 1))
+            first += period * repeats if repeats > 1 else 1
+        return runs
 
-        x, stats = jax.lax.scan(self._checkpoint(run), x, (arrays, drops))
+    def _scanned(self, run: tuple[int, int, int], x: Array, train: bool, rngs: Rngs) -> Array:
+        first, period, repeats = run
+        columns = [
+            _Column([(index, self[index]) for index in range(first + offset, first + period * repeats, period)])
+            for offset in range(period)
+        ]
+
+        def step(x: Array, layers: list[tuple[Any, Any]]) -> tuple[Array, list[dict[str, Array]]]:
+            stats = []
+            for column, layer in zip(columns, layers, strict=True):
+                x, new = self._checkpoint(functools.partial(column.run, train=train, rngs=rngs))(layer, x)
+                stats.append(new)
+            return x, stats
+
+        x, stats = jax.lax.scan(step, x, [column.layers for column in columns])
         if train:
-            for index, block in enumerate(self):
-                variables = named_variables(block)
-                for name, values in stats.items():
-                    variables[name].set_value(values[index])
+            for column, values in zip(columns, stats, strict=True):
+                column.update(values)
         return x
 
-    def _common_split(self) -> tuple[Any, Any]:
-        """The structure that all blocks share, and one block's state to merge it with."""
-        splits = []
-        for block in self:
-            copy = nnx.clone(block, variables=False, graph=True)
-            for site in _drop_sites(copy).values():
-                site.rate, site.path_hash = 0.0, None
-            splits.append(nnx.split(copy, graph=True))
-        for index, (graphdef, _) in enumerate(splits):
-            if graphdef != splits[0][0]:
-                raise ValueError(f"scan=True needs blocks that are alike, but block {index} differs from block 0")
-        graphdef, state = splits[0]
-        return graphdef, nnx.to_pure_dict(state)
 
-    def _drop_settings(self) -> dict[str, tuple[Array, Array]]:
-        """Rates and path hashes, (depth,) each, of every site that drops anything in any block."""
-        settings = {}
-        for path in _drop_sites(self[0]):
-            sites = [_drop_sites(block)[path] for block in self]
-            if all(isinstance(site.rate, int | float) and site.rate == 0 for site in sites):
-                continue
-            hashes = [
-                path_hash(f"{index}.{path}") if site.path_hash is None else site.path_hash
-                for index, site in enumerate(sites)
-            ]
-            rates = jnp.stack([jnp.asarray(site.rate, jnp.float32) for site in sites])
-            settings[path] = rates, jnp.asarray(hashes, jnp.uint32)
-        return settings
+class _Column:
+    """Blocks that differ only in their arrays and drop rates, as one block and what differs, stacked."""
+
+    def __init__(self, blocks: Sequence[tuple[int, nnx.Module]]):
+        self.blocks = [block for _, block in blocks]
+        self.graphdef, state = nnx.split(_without_drop_settings(self.blocks[0]), graph=True)
+        self.template = nnx.to_pure_dict(state)
+        arrays = _stacked({n: v.get_value() for n, v in named_variables(block).items()} for block in self.blocks)
+        self.layers = arrays, _drop_settings(blocks)
+
+    def run(self, layer: tuple[Any, Any], x: Array, *, train: bool, rngs: Rngs) -> tuple[Array, dict[str, Array]]:
+        """One block with one layer's arrays, rates and paths; its new batch statistics beside the result."""
+        values, settings = layer
+        block = nnx.merge(self.graphdef, self.template, copy=True)
+        variables = named_variables(block)
+        for name, value in values.items():
+            variables[name].set_value(value)
+        for path, site in _drop_sites(block).items():
+            if path in settings:
+                site.rate, site.path_hash = settings[path]
+        x = block(x, train=train, rngs=rngs)
+        return x, {n: v.get_value() for n, v in variables.items() if isinstance(v, nnx.BatchStat)}
+
+    def update(self, stats: Mapping[str, Array]) -> None:
+        """Gives every block its batch statistics."""
+        for index, block in enumerate(self.blocks):
+            variables = named_variables(block)
+            for name, values in stats.items():
+                variables[name].set_value(values[index])
+
+
+def _drop_settings(blocks: Sequence[tuple[int, nnx.Module]]) -> dict[str, tuple[Array, Array]]:
+    """Rates and path hashes, (repeats,) each, of every site that drops anything in any block."""
+    settings = {}
+    for path in _drop_sites(blocks[0][1]):
+        sites = [(index, _drop_sites(block)[path]) for index, block in blocks]
+        if all(isinstance(site.rate, int | float) and site.rate == 0 for _, site in sites):
+            continue
+        hashes = [path_hash(f"{i}.{path}") if site.path_hash is None else site.path_hash for i, site in sites]
+        rates = jnp.stack([jnp.asarray(site.rate, jnp.float32) for _, site in sites])
+        settings[path] = rates, jnp.asarray(hashes, jnp.uint32)
+    return settings
+
+
+def _signature(block: nnx.Module) -> tuple[Any, Any]:
+    """What blocks have in common that one compiled block can stand for."""
+    graphdef, _ = nnx.split(_without_drop_settings(block), graph=True)
+    shapes = {n: (v.get_value().shape, v.get_value().dtype) for n, v in named_variables(block).items()}
+    return graphdef, shapes
+
+
+def _without_drop_settings(block: nnx.Module) -> nnx.Module:
+    copy = nnx.clone(block, variables=False, graph=True)
+    for site in _drop_sites(copy).values():
+        site.rate, site.path_hash = 0.0, None
+    return copy
+
+
+def _repeats(alike: Sequence[Any], first: int, period: int) -> int:
+    """How often the blocks from ``first`` to ``first + period`` follow one another; 1 for once."""
+    last = first + period
+    while last + period <= len(alike) and alike[last : last + period] == alike[first : first + period]:
+        last += period
+    return max(1, (last - first) // period)
 
 
 def _drop_sites(block: nnx.Module) -> dict[str, DropSite]:

@@ -7,9 +7,11 @@ from flax import nnx
 import jaxvision
 from jaxvision.functional import to_functional
 from jaxvision.interception import intercept
+from jaxvision.models.efficientnet import Stage
 from jaxvision.nn.drop import Dropout, SiteKeys
 from jaxvision.nn.norm import BatchNorm
 from jaxvision.nn.stack import Stack
+from jaxvision.nn.stack_layout import stack_blocks, unstack_blocks
 
 OPTIONS = {"img_size": 32, "embed_dim": 16, "depth": 4, "num_heads": 2, "num_classes": 5}
 RANDOM = {"drop_path_rate": 0.5, "proj_drop_rate": 0.2, "attn_drop_rate": 0.3}
@@ -93,11 +95,102 @@ def test_batch_statistics_come_out(way):
         np.testing.assert_allclose(mine.norm.var[...], theirs.norm.var[...], atol=1e-6)
 
 
-def test_scan_refuses_blocks_that_differ():
-    different = [Norm(nnx.Rngs(0)), Norm(nnx.Rngs(0))]
-    different[1].norm.eps = 1e-3
-    with pytest.raises(ValueError, match="block 1 differs from block 0"):
-        Stack(different, scan=True)(jnp.ones((8, 3)))
+class Add(nnx.Module):
+    """A block with one number, told apart from others by ``kind``."""
+
+    def __init__(self, value, kind="a"):
+        self.value, self.kind = nnx.Param(jnp.float32(value)), kind
+
+    def __call__(self, x, train=False, rngs=None):
+        return 2 * x + self.value[...] if self.kind == "a" else jnp.sin(x) * self.value[...]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "bodies"),
+    [("aaaa", "s"), ("baaa", "us"), ("abab", "s"), ("ababa", "su"), ("aaabab", "suuu"), ("ab", "uu"), ("babaaa", "ss")],
+)
+def test_scan_takes_what_repeats_and_runs_the_rest_by_itself(kinds, bodies):
+    plain, scanned = (Stack([Add(i + 1, kind) for i, kind in enumerate(kinds)], scan=scan) for scan in (False, True))
+    np.testing.assert_allclose(scanned(jnp.ones(3)), plain(jnp.ones(3)), rtol=1e-5)
+    assert str(jax.make_jaxpr(scanned)(jnp.ones(3))).count("scan[") == bodies.count("s")
+
+
+SMALL = {
+    "swin_tiny_patch4_window7_224": {
+        "img_size": 32,
+        "embed_dim": 8,
+        "depths": (1, 4),
+        "num_heads": (2, 2),
+        "window_size": 2,
+    },
+    "resnet18": {"layers": (3, 3), "channels": (8, 16)},
+    "efficientnet_b0": {
+        "width": 0.25,
+        "depth": (1.0, 1.5, 1.0),
+        "head_size": 64,
+        "stages": (
+            Stage("mbconv", 2, 3, 1, 1, 32, 0.25),
+            Stage("mbconv", 2, 5, 2, 4, 48, 0.25),
+            Stage("fused", 1, 3, 1, 4, 48),
+        ),
+    },
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_convolutional_and_shifting_families_scan(name):
+    """The same logits, gradients and batch statistics, in training and with paths dropped."""
+    results = []
+    for way in ({}, {"scan": True}, {"scan": True, "remat": "full"}):
+        model = jaxvision.create_model(name, num_classes=5, drop_path_rate=0.3, **SMALL[name], **way)
+        apply, variables = to_functional(model)
+
+        def loss(params, apply=apply, variables=variables):
+            logits, stats = apply({**variables, "params": params}, X, train=True, key=jax.random.key(0))
+            return jnp.square(logits).sum(), stats
+
+        step = jax.jit(jax.value_and_grad(loss, has_aux=True))
+        assert ("scan[" in str(jax.make_jaxpr(step)(variables["params"]))) == bool(way)
+        results.append(step(variables["params"]))
+    for other in results[1:]:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), results[0], other)
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", *SMALL])
+def test_layouts_of_a_stack_convert_both_ways(name):
+    options = SMALL.get(name, OPTIONS)
+    _, variables = to_functional(jaxvision.create_model(name, **options))
+    stacked = stack_blocks(variables)
+    assert len(jax.tree.leaves(stacked)) < len(jax.tree.leaves(variables))
+    restored = unstack_blocks(stacked)
+    assert jax.tree.structure(restored) == jax.tree.structure(variables)
+    jax.tree.map(np.testing.assert_array_equal, restored, variables)
+
+
+def test_stacked_keys_are_ranges_of_blocks():
+    array = np.arange(3.0)
+    tree = {"layer": {str(i): {"w": array + i, **({"extra": array} if i == 0 else {})} for i in range(4)}, "w": array}
+    stacked = stack_blocks(tree)
+    assert set(stacked["layer"]) == {"0", "1:4"}
+    np.testing.assert_array_equal(stacked["layer"]["1:4"]["w"], array + np.arange(1, 4)[:, None])
+    np.testing.assert_array_equal(stacked["w"], array)
+    with pytest.raises(ValueError, match=r"stacked already.*1:4"):
+        stack_blocks(stacked)
+    stacked["layer"]["1:4"]["w"] = np.zeros((2, 3))
+    with pytest.raises(ValueError, match=r"1:4\.w has shape \(2, 3\), expected 3 blocks"):
+        unstack_blocks(stacked)
+
+
+def test_a_scan_reads_a_stacked_tree_without_a_copy():
+    """Slicing the stacked arrays and stacking the slices is nothing to the compiler."""
+    apply, variables = to_functional(jaxvision.create_model("vit_tiny_patch16_224", **OPTIONS, scan=True))
+    stacked = stack_blocks(variables)
+    temporary = {}
+    for name, arrays, unstack in (("separate", variables, lambda v: v), ("stacked", stacked, unstack_blocks)):
+        compiled = jax.jit(lambda v, unstack=unstack: apply(unstack(v), X)[0]).lower(arrays).compile()
+        temporary[name] = compiled.memory_analysis().temp_size_in_bytes
+    blocks = sum(leaf.nbytes for leaf in jax.tree.leaves(variables["params"]["blocks"]))
+    assert temporary["separate"] - temporary["stacked"] > 0.8 * blocks
 
 
 def test_unknown_remat():
