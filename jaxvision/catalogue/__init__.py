@@ -1,4 +1,4 @@
-"""What is known of every published model: a table of facts (its origin is in README.md here), and ImageNet's names."""
+"""What is known of every published model: tables of facts (their origin is in README.md here), and ImageNet's names."""
 
 import csv
 from collections.abc import Iterator, Mapping
@@ -23,6 +23,23 @@ _FAMILIES = {
 
 
 @dataclass(frozen=True)
+class Result:
+    """A published accuracy on ImageNet-1k's validation set.
+
+    Attributes:
+        img_size: side of the crop.
+        crop_pct: side of the crop over the side resized to.
+        top1: in percent.
+        top5: in percent.
+    """
+
+    img_size: int
+    crop_pct: float
+    top1: float
+    top5: float
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """Facts about an architecture or about one published set of its weights.
 
@@ -33,6 +50,8 @@ class ModelInfo:
         family: the family it belongs to, such as ``"vit"``.
         num_params: trainable numbers, with this row's number of classes and input size.
         num_batch_stats: elements of all BatchNorm running means and variances.
+        num_macs: multiply-accumulates of one image, with this row's number of classes and input size; see
+            `jaxvision.macs.count_macs`. None where they have not been counted.
         num_classes: outputs of the classifier; 0 for a network without one.
         input_size: (channels, height, width) in training and for evaluation.
         crop_pct: side of the centre crop over the side resized to.
@@ -44,6 +63,7 @@ class ModelInfo:
         hub_id: repository on the Hugging Face hub; None where there is none.
         url: where the weights were first published, if timm gives it.
         custom_load: whether ``url`` is a Google ``.npz`` file instead of a PyTorch checkpoint.
+        results: published accuracies, at this row's input size and perhaps at others.
     """
 
     name: str
@@ -52,6 +72,7 @@ class ModelInfo:
     family: str
     num_params: int
     num_batch_stats: int
+    num_macs: int | None
     num_classes: int
     input_size: tuple[int, int, int]
     crop_pct: float
@@ -63,6 +84,27 @@ class ModelInfo:
     hub_id: str | None
     url: str | None
     custom_load: bool
+    results: tuple[Result, ...]
+
+    @property
+    def gmacs(self) -> float | None:
+        """Multiply-accumulates of one image in billions."""
+        return None if self.num_macs is None else self.num_macs / 1e9
+
+    @property
+    def top1(self) -> float | None:
+        """Published top-1 accuracy in percent with this row's own preprocessing; None where there is none."""
+        return None if self._result is None else self._result.top1
+
+    @property
+    def top5(self) -> float | None:
+        """Published top-5 accuracy in percent with this row's own preprocessing; None where there is none."""
+        return None if self._result is None else self._result.top5
+
+    @property
+    def _result(self) -> Result | None:
+        own = (self.input_size[1], self.crop_pct)
+        return next((result for result in self.results if (result.img_size, result.crop_pct) == own), None)
 
     @property
     def pretrained(self) -> bool:
@@ -103,12 +145,16 @@ class ModelInfo:
             "family": self.family,
             "parameters": f"{self.num_params:,}",
             "BatchNorm statistics": f"{self.num_batch_stats:,}" if self.num_batch_stats else "",
+            "GMACs": "" if self.gmacs is None else f"{self.gmacs:.3g}" if self.gmacs < 1 else f"{self.gmacs:.2f}",
             "classes": str(self.num_classes),
             "input": f"{height} x {width}, {channels} channels",
             "preprocessing": f"{self.crop_mode} crop {self.crop_pct}, {self.interpolation}, "
             f"mean {self.mean}, std {self.std}",
             "weights": self.hub_id or self.url or "none published",
             "licence": self.license,
+            "top-1, top-5": "; ".join(
+                f"{r.top1:.2f}, {r.top5:.2f} at {r.img_size} (crop {r.crop_pct})" for r in self.results
+            ),
         }
         return "\n".join([self.name, *(f"  {key:<21}{value}" for key, value in lines.items() if value)])
 
@@ -117,7 +163,7 @@ def _numbers(text: str) -> tuple[float, ...]:
     return tuple(float(number) for number in text.split())
 
 
-def _parse(row: Mapping[str, str]) -> ModelInfo:
+def _parse(row: Mapping[str, str], results: tuple[Result, ...]) -> ModelInfo:
     architecture, _, tag = row["name"].partition(".")
     channels, height, width = (int(side) for side in row["input_size"].split("x"))
     return ModelInfo(
@@ -127,6 +173,7 @@ def _parse(row: Mapping[str, str]) -> ModelInfo:
         family=_FAMILIES[row["module"]],
         num_params=int(row["params"]),
         num_batch_stats=int(row["bn_statistics"]),
+        num_macs=int(row["macs"]) if row["macs"] else None,
         num_classes=int(row["num_classes"]),
         input_size=(channels, height, width),
         crop_pct=float(row["crop_pct"]),
@@ -138,6 +185,7 @@ def _parse(row: Mapping[str, str]) -> ModelInfo:
         hub_id=row["hub_id"] or None,
         url=row["url"] or None,
         custom_load=bool(row["custom_load"]),
+        results=results,
     )
 
 
@@ -149,7 +197,11 @@ def _rows(file: str) -> Iterator[dict[str, str]]:
 @lru_cache(maxsize=1)
 def entries() -> Mapping[str, ModelInfo]:
     """Every row by its name; the rows of an architecture in timm's order, its default first."""
-    return MappingProxyType({row["name"]: _parse(row) for row in _rows("timm.csv")})
+    results: dict[str, tuple[Result, ...]] = {}
+    for row in _rows("results.csv"):
+        result = Result(int(row["img_size"]), float(row["crop_pct"]), float(row["top1"]), float(row["top5"]))
+        results[row["name"]] = (*results.get(row["name"], ()), result)
+    return MappingProxyType({row["name"]: _parse(row, results.get(row["name"], ())) for row in _rows("timm.csv")})
 
 
 @lru_cache(maxsize=1)

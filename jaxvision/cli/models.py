@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -14,12 +14,24 @@ if TYPE_CHECKING:
 
     from jaxvision.catalogue import ModelInfo
 
-COLUMNS = ("name", "family", "parameters", "bn_statistics", "classes", "input_size", "weights", "licence")
+COLUMNS = (
+    "name",
+    "family",
+    "parameters",
+    "bn_statistics",
+    "gmacs",
+    "classes",
+    "input_size",
+    "top1",
+    "top5",
+    "weights",
+    "licence",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command(Reporting):
-    """List models with their parameters, input size, weights and licence.
+    """List models with their parameters, cost, input size, published accuracy, weights and licence.
 
     A glob with a dot, such as 'resnet50.*', or --pretrained lists one set of weights a line; else a line is an
     architecture, described with its default weights. JSON is a list of objects with the columns of the CSV.
@@ -31,6 +43,10 @@ class Command(Reporting):
     """One line for each set of published weights."""
     family: str | None = None
     """Only this family, such as vit."""
+    sort: Literal["name", "parameters", "gmacs", "top1"] = "name"
+    """By what to order the lines, the smallest first; lines that do not have it come last."""
+    reverse: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """The largest first."""
 
     def run(self) -> int:
         """Runs the command."""
@@ -51,6 +67,12 @@ class Command(Reporting):
             everything = list_models("*", pretrained=tagged)
             where = f" in the family {self.family!r}" if self.family else ""
             raise CommandError(f"no model matches {self.pattern!r}{where}{suggestion(self.pattern, everything)}")
+        if self.sort != "name":
+            known_first = [row for row in rows if row[self.sort] is not None]
+            unknown = [row for row in rows if row[self.sort] is None]
+            rows = sorted(known_first, key=lambda row: row[self.sort], reverse=self.reverse) + unknown
+        elif self.reverse:
+            rows.reverse()
         self.report(rows, [row | {"weights": " ".join(row["weights"])} for row in rows], COLUMNS, _table(rows))
         return 0
 
@@ -65,8 +87,11 @@ def _row(info: "ModelInfo", tagged: bool) -> dict[str, Any]:
         "family": info.family,
         "parameters": info.num_params,
         "bn_statistics": info.num_batch_stats,
+        "gmacs": None if info.gmacs is None else round(info.gmacs, 3),
         "classes": info.num_classes,
         "input_size": "x".join(str(side) for side in info.input_size),
+        "top1": info.top1,
+        "top5": info.top5,
         "weights": [info.hub_id or info.url] if tagged else tags,
         "licence": info.license,
     }
@@ -76,9 +101,9 @@ def _table(rows: Sequence[dict[str, Any]]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("name", "family", "parameters", "input", "classes", "weights", "licence")
-    table.columns[5].max_width = 60
-    for column in table.columns[2:5]:
+    table = Table("name", "family", "parameters", "GMACs", "input", "classes", "top-1", "weights", "licence")
+    table.columns[7].max_width = 60
+    for column in table.columns[2:7]:
         column.justify = "right"
     for row in rows:
         _, height, width = row["input_size"].split("x")
@@ -86,8 +111,10 @@ def _table(rows: Sequence[dict[str, Any]]) -> "Table":
             row["name"],
             row["family"],
             f"{row['parameters'] / 1e6:.2f} M",
+            "-" if row["gmacs"] is None else f"{row['gmacs']:.2f}",
             height if height == width else f"{height} x {width}",
             str(row["classes"]),
+            "-" if row["top1"] is None else f"{row['top1']:.2f}",
             " ".join(row["weights"]) or "-",
             row["licence"] or "-",
         )

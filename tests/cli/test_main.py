@@ -45,8 +45,9 @@ def test_every_command_has_help(command, capsys):
 def test_listing_models(capsys):
     assert main(["models", "resnet1?*", "--csv"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "name,family,parameters,bn_statistics,classes,input_size,weights,licence"
-    assert any(line.startswith("resnet18,resnet,11689512,9600,1000,3x224x224,a1_in1k ") for line in lines)
+    assert lines[0] == "name,family,parameters,bn_statistics,gmacs,classes,input_size,top1,top5,weights,licence"
+    start = "resnet18,resnet,11689512,9600,1.814,1000,3x224x224,71.504,90.086,a1_in1k "
+    assert any(line.startswith(start) for line in lines)
     assert main(["models", "resnet18.*", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     (row,) = (row for row in rows if row["name"] == "resnet18.tv_in1k")
@@ -56,6 +57,15 @@ def test_listing_models(capsys):
     text = capsys.readouterr().out
     assert "vit_tiny_patch16_224.augreg_in21k " in text
     assert "21843" in text
+
+
+def test_listing_in_an_order(capsys):
+    assert main(["models", "resnet?*", "--pretrained", "--sort", "top1", "--reverse", "--json"]) == 0
+    accuracies = [row["top1"] for row in json.loads(capsys.readouterr().out)]
+    known = [top1 for top1 in accuracies if top1 is not None]
+    assert known == sorted(known, reverse=True)
+    assert accuracies == known + [None] * (len(accuracies) - len(known))
+    assert len(accuracies) > len(known) > 50
 
 
 def test_listing_a_family(capsys):
