@@ -11,6 +11,7 @@ from jaxvision.version import __version__
 if TYPE_CHECKING:
     from jaxvision import uncertainty
     from jaxvision.functional import to_functional
+    from jaxvision.fuse import fuse_batchnorm
     from jaxvision.interception import capture, features, intercept
     from jaxvision.registry import create_model, list_models, model_info
     from jaxvision.weights import load_weights, save_weights
@@ -20,6 +21,7 @@ __all__ = [
     "capture",
     "create_model",
     "features",
+    "fuse_batchnorm",
     "intercept",
     "list_models",
     "load_weights",
@@ -34,6 +36,7 @@ _HOME = {
     "capture": "interception",
     "create_model": "registry",
     "features": "interception",
+    "fuse_batchnorm": "fuse",
     "intercept": "interception",
     "list_models": "registry",
     "load_weights": "weights",
