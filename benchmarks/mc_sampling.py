@@ -76,7 +76,7 @@ def inject(name: str, size: int, site: str) -> uq.Net:
     model: Any = jaxvision.create_model(name, **options(name, size))
     if site != "middle":
         return uq.inject(model, site, RATE)
-    blocks = [path for stage in model.stages for path in stage]
+    blocks = [path for stage in model.block_paths for path in stage]
     middle = blocks[len(blocks) // 2]
     plan = uq.inject(model, "all-blocks", RATE).plan
     return uq.inject(model, uq.Plan(tuple(s for s in plan.sites if f"{s.path}.".startswith(f"{middle}."))))

@@ -269,7 +269,7 @@ class EfficientNet(ImageModel):
         name_sites(self)
 
     @property
-    def stages(self) -> tuple[tuple[str, ...], ...]:
+    def block_paths(self) -> tuple[tuple[str, ...], ...]:
         """Paths of the blocks, stage by stage."""
         return tuple(
             tuple(f"blocks.{stage}.{index}" for index in range(len(blocks))) for stage, blocks in enumerate(self.blocks)

@@ -56,9 +56,9 @@ class ImageModel(nnx.Module):
         return pooled_width(self.num_features, self.config.global_pool)
 
     @property
-    def stages(self) -> tuple[tuple[str, ...], ...]:
+    def block_paths(self) -> tuple[tuple[str, ...], ...]:
         """Paths of the blocks, stage by stage; a network of one resolution is divided into quarters."""
-        raise TypeError(f"{type(self).__name__} defines no stages")
+        raise TypeError(f"{type(self).__name__} defines no block paths")
 
     def __call__(
         self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None

@@ -295,7 +295,7 @@ class ResNet(ImageModel):
         name_sites(self)
 
     @property
-    def stages(self) -> tuple[tuple[str, ...], ...]:
+    def block_paths(self) -> tuple[tuple[str, ...], ...]:
         """Paths of the blocks, stage by stage."""
         return tuple(tuple(f"{name}.{index}" for index in range(len(blocks))) for name, blocks in self._stages())
 

@@ -273,7 +273,7 @@ class SwinTransformer(ImageModel):
         name_sites(self)
 
     @property
-    def stages(self) -> tuple[tuple[str, ...], ...]:
+    def block_paths(self) -> tuple[tuple[str, ...], ...]:
         """Paths of the blocks, stage by stage."""
         return tuple(
             tuple(f"layers.{index}.blocks.{block}" for block in range(len(stage.blocks)))

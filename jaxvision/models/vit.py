@@ -231,7 +231,7 @@ class VisionTransformer(ImageModel):
         name_sites(self)
 
     @property
-    def stages(self) -> tuple[tuple[str, ...], ...]:
+    def block_paths(self) -> tuple[tuple[str, ...], ...]:
         """Paths of the blocks; all have one resolution, so these are quarters of the depth (fewer blocks, fewer)."""
         depth, parts = self.config.depth, min(4, self.config.depth)
         edges = [depth * part // parts for part in range(parts + 1)]

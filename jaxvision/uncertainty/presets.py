@@ -47,7 +47,7 @@ def preset_sites(model: nnx.Module, name: str) -> list[Place]:
         if not model.classifiers:
             raise ValueError("the model has no classifier (num_classes=0): use 'last-stage', or patterns")
         return [place for path in model.classifiers for place in _before(path, modules)]
-    stages = model.stages[-1:] if name == "last-stage" else model.stages
+    stages = model.block_paths[-1:] if name == "last-stage" else model.block_paths
     return [place for stage in stages for path in stage for place in _after(path, modules)]
 
 
