@@ -3,9 +3,9 @@
 Attention within windows, shifted by half a window in every other block; patches merge between stages.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, Unpack
 
 import jax.numpy as jnp
@@ -23,11 +23,10 @@ from jaxvision.nn.init import trunc_normal
 from jaxvision.nn.layer_args import LayerArgs
 from jaxvision.nn.mlp import Mlp
 from jaxvision.nn.norm import LayerNorm
-from jaxvision.nn.patch import PatchEmbed, PatchMerging, pad_to_multiple
+from jaxvision.nn.patch import PatchEmbed, PatchMerging, resample_patch_embed
 from jaxvision.nn.position import relative_position_index, resize_relative_position_bias, square_grid
 from jaxvision.nn.stack import Stack
-
-Window = tuple[int, int]
+from jaxvision.nn.window import Window, in_windows, padded_size, shift_mask
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,15 @@ class SwinConfig:
     """One row of the table below; the fields are the options of timm's ``SwinTransformer``.
 
     Attributes:
-        img_size: image height and width in pixels that the windows are laid out for. Images of any other size run too:
-            the map is padded to whole windows.
+        img_size: image height and width in pixels that the windows are laid out for; what is left over beside the last
+            whole patch is not seen. Images of any other number of whole patches run too: maps are padded to whole
+            windows.
         patch_size: side of a patch in pixels.
         embed_dim: channels of the first stage; they double with every merging.
-        window_size: side of a window in patches; a tuple for one per stage. Where a stage's map is no larger, the
-            window is the map and is not shifted.
+        window_size: side of a window in patches, or (height, width); a tuple of more than two, or of pairs, for one per
+            stage.
+        always_partition: keep window and shift where a stage's map is no larger than a window; else the window is the
+            map there and is not shifted.
         drop_rate: dropout before the classifier; the other rates likewise where they say.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0. timm's default is 0.1.
         remat: see `jaxvision.nn.Stack`, as for ``scan``.
@@ -54,7 +56,8 @@ class SwinConfig:
     embed_dim: int = 96
     depths: tuple[int, ...] = (2, 2, 6, 2)
     num_heads: tuple[int, ...] = (3, 6, 12, 24)
-    window_size: int | tuple[int, ...] = 7
+    window_size: int | Window | tuple[int | Window, ...] = 7
+    always_partition: bool = False
     mlp_ratio: float = 4.0
     qkv_bias: bool = True
     norm_eps: float = 1e-5
@@ -68,28 +71,95 @@ class SwinConfig:
     def __post_init__(self) -> None:
         if len(self.depths) != len(self.num_heads):
             raise ValueError(f"depths {self.depths} and num_heads {self.num_heads} must have one entry per stage")
-        if isinstance(self.window_size, tuple) and len(self.window_size) != len(self.depths):
-            raise ValueError(f"window_size {self.window_size} must be one number, or one per stage: {len(self.depths)}")
+        if len(self._windows()) != len(self.depths):
+            raise ValueError(f"window_size {self.window_size} must be one window, or one per stage: {len(self.depths)}")
+        if min(side for window in self._windows() for side in window) < 1:
+            raise ValueError(f"a window must hold at least one patch, got window_size {self.window_size}")
+        if min(self.resolution(0)) < 1:
+            raise ValueError(f"img_size {self.img_size} is smaller than one patch of {self.patch_size}")
 
     def resolution(self, stage: int) -> tuple[int, int]:
         """Height and width of a stage's map, in tokens."""
-        height, width = (-(-side // self.patch_size) for side in pair(self.img_size))
+        height, width = (side // self.patch_size for side in pair(self.img_size))
         return -(-height // 2**stage), -(-width // 2**stage)
 
     def window(self, stage: int) -> Window:
         """Window of a stage: no larger than its map."""
-        size = self.window_size[stage] if isinstance(self.window_size, tuple) else self.window_size
-        height, width = self.resolution(stage)
-        return min(size, height), min(size, width)
+        wanted, map_size = self._windows()[stage], self.resolution(stage)
+        return wanted if self.always_partition else (min(wanted[0], map_size[0]), min(wanted[1], map_size[1]))
 
     def shift(self, stage: int) -> Window:
         """Shift of every other block of a stage: half a window, none along a side that is one window."""
-        size = self.window_size[stage] if isinstance(self.window_size, tuple) else self.window_size
-        height, width = (0 if side <= size else size // 2 for side in self.resolution(stage))
+        height, width = (
+            0 if side <= window and not self.always_partition else window // 2
+            for side, window in zip(self.resolution(stage), self._windows()[stage], strict=True)
+        )
         return height, width
 
+    def _windows(self) -> tuple[Window, ...]:
+        """The window of every stage, as it is asked for."""
+        size = self.window_size
+        if isinstance(size, int):
+            return (pair(size),) * len(self.depths)
+        if len(size) == 2 and isinstance(size[0], int) and isinstance(size[1], int):
+            return ((size[0], size[1]),) * len(self.depths)
+        return tuple(pair(window) for window in size)
 
-class WindowAttention(nnx.Module):
+
+class WindowHeads(nnx.Module):
+    """What every attention within windows has besides its projection to queries, keys and values."""
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        window: Window,
+        *,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+        **layer: Unpack[LayerArgs],
+    ):
+        if dim % num_heads:
+            raise ValueError(f"dim {dim} is not divisible by {num_heads} heads")
+        self.num_heads = num_heads
+        self.window = window
+        self.attn_drop = Dropout(attn_drop)
+        self.proj = nnx.Linear(dim, dim, kernel_init=trunc_normal, **layer)
+        self.proj_drop = Dropout(proj_drop)
+
+    def __call__(
+        self, x: Float[Array, "b windows n c"], mask: Float[np.ndarray, "windows n n"] | None = None, rngs: Rngs = None
+    ) -> Float[Array, "b windows n c"]:
+        """Attends within each window; ``mask`` is added to the logits of all heads."""
+        query, key, value = (self._split(part) for part in self.project(x))
+        bias = self.bias() if mask is None else self.bias() + mask[:, None]
+        x = self.attend(query, key, value, bias, rngs)
+        return self.proj_drop(self.proj(x.reshape(*x.shape[:-2], -1)), rngs)
+
+    def project(self, x: Float[Array, "b windows n c"]) -> Sequence[Float[Array, "b windows n c"]]:
+        """Queries, keys and values."""
+        raise NotImplementedError
+
+    def bias(self) -> Float[Array, "1 heads n n"]:
+        """What is added to the logit of every pair of positions."""
+        raise NotImplementedError
+
+    def attend(
+        self,
+        query: Float[Array, "b windows n heads d"],
+        key: Float[Array, "b windows n heads d"],
+        value: Float[Array, "b windows n heads d"],
+        bias: Float[Array, "#windows heads n n"],
+        rngs: Rngs,
+    ) -> Float[Array, "b windows n heads d"]:
+        """Attention by inner products."""
+        return attend(query, key, value, bias=bias, dropout=self.attn_drop, rngs=rngs)
+
+    def _split(self, x: Float[Array, "b windows n c"]) -> Float[Array, "b windows n heads d"]:
+        return x.reshape(*x.shape[:-1], self.num_heads, -1)
+
+
+class WindowAttention(WindowHeads):
     """Attention within windows, with a learnt bias for every offset between two positions (section 3.2, eq. 4).
 
     Attributes:
@@ -107,32 +177,19 @@ class WindowAttention(nnx.Module):
         proj_drop: float = 0.0,
         **layer: Unpack[LayerArgs],
     ):
-        if dim % num_heads:
-            raise ValueError(f"dim {dim} is not divisible by {num_heads} heads")
-        self.num_heads = num_heads
-        self.window = window
+        super().__init__(dim, num_heads, window, attn_drop=attn_drop, proj_drop=proj_drop, **layer)
         offsets = (2 * window[0] - 1) * (2 * window[1] - 1)
         self.relative_position_bias_table = nnx.Param(
             trunc_normal(layer["rngs"].params(), (offsets, num_heads), layer.get("param_dtype", jnp.float32))
         )
         self.qkv = nnx.Linear(dim, 3 * dim, use_bias=qkv_bias, kernel_init=trunc_normal, **layer)
-        self.attn_drop = Dropout(attn_drop)
-        self.proj = nnx.Linear(dim, dim, kernel_init=trunc_normal, **layer)
-        self.proj_drop = Dropout(proj_drop)
 
-    def __call__(
-        self, x: Float[Array, "b windows n c"], mask: Float[np.ndarray, "windows n n"] | None = None, rngs: Rngs = None
-    ) -> Float[Array, "b windows n c"]:
-        """Attends within each window; ``mask`` is added to the logits of all heads."""
-        batch, windows, tokens, dim = x.shape
-        qkv = self.qkv(x).reshape(batch, windows, tokens, 3, self.num_heads, dim // self.num_heads)
-        query, key, value = (qkv[..., index, :, :] for index in range(3))
-        bias = self.bias() if mask is None else self.bias() + mask[:, None]
-        x = attend(query, key, value, bias=bias, dropout=self.attn_drop, rngs=rngs)
-        return self.proj_drop(self.proj(x.reshape(batch, windows, tokens, dim)), rngs)
+    def project(self, x: Float[Array, "b windows n c"]) -> Sequence[Float[Array, "b windows n c"]]:
+        """Queries, keys and values, by one layer."""
+        return jnp.split(self.qkv(x), 3, axis=-1)
 
     def bias(self) -> Float[Array, "1 heads n n"]:
-        """The bias of every pair of positions."""
+        """The learnt bias of every pair of positions."""
         index = relative_position_index(self.window)
         return self.relative_position_bias_table[...][index].transpose(2, 0, 1)[None]
 
@@ -143,23 +200,18 @@ class SwinBlock(nnx.Module):
     def __init__(
         self,
         dim: int,
-        num_heads: int,
-        window: Window,
+        attn: WindowHeads,
         shift: Window = (0, 0),
         *,
         mlp_ratio: float = 4.0,
-        qkv_bias: bool = True,
         norm_eps: float = 1e-5,
         proj_drop: float = 0.0,
-        attn_drop: float = 0.0,
         drop_path: float = 0.0,
         **layer: Unpack[LayerArgs],
     ):
-        self.window, self.shift = window, shift
+        self.window, self.shift = attn.window, shift
         self.norm1 = LayerNorm(dim, eps=norm_eps, **layer)
-        self.attn = WindowAttention(
-            dim, num_heads, window, qkv_bias=qkv_bias, attn_drop=attn_drop, proj_drop=proj_drop, **layer
-        )
+        self.attn = attn
         self.drop_path1 = DropPath(drop_path)
         self.norm2 = LayerNorm(dim, eps=norm_eps, **layer)
         self.mlp = Mlp(dim, int(dim * mlp_ratio), drop=proj_drop, **layer)
@@ -171,77 +223,17 @@ class SwinBlock(nnx.Module):
         return x + self.drop_path2(self.mlp(self.norm2(x), rngs), rngs)
 
     def _attend(self, x: Float[Array, "b h w c"], rngs: Rngs) -> Float[Array, "b h w c"]:
-        height, width = x.shape[1:3]
-        shift = tuple(-step for step in self.shift)
-        shifted = jnp.roll(x, shift, axis=(1, 2)) if any(shift) else x
-        # Shifted first and padded after, as the published weights were trained with timm's and tested against it.
-        shifted = pad_to_multiple(shifted, self.window)
-        padded = shifted.shape[1:3]
-        mask = shift_mask((padded[0], padded[1]), self.window, self.shift) if any(shift) else None
-        windows = self.attn(partition(shifted, self.window), mask, rngs)
-        x = merge(windows, self.window, (padded[0], padded[1]))[:, :height, :width]
-        return jnp.roll(x, self.shift, axis=(1, 2)) if any(shift) else x
-
-
-def partition(x: Float[Array, "b h w c"], window: Window) -> Float[Array, "b windows n c"]:
-    """Cuts a map into its windows, row by row."""
-    batch, height, width, dim = x.shape
-    rows, columns = height // window[0], width // window[1]
-    x = x.reshape(batch, rows, window[0], columns, window[1], dim).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(batch, rows * columns, window[0] * window[1], dim)
-
-
-def merge(windows: Float[Array, "b windows n c"], window: Window, size: tuple[int, int]) -> Float[Array, "b h w c"]:
-    """Puts a map of this size together from its windows: the inverse of `partition`."""
-    batch, *_, dim = windows.shape
-    rows, columns = size[0] // window[0], size[1] // window[1]
-    x = windows.reshape(batch, rows, columns, window[0], window[1], dim).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(batch, *size, dim)
-
-
-@lru_cache(maxsize=64)
-def shift_mask(size: tuple[int, int], window: Window, shift: Window) -> Float[np.ndarray, "windows n n"]:
-    """What keeps apart, after the shift, tokens of one window that come from different sides of the map (figure 4).
-
-    -100, as in the authors' code, where two positions were not neighbours, else 0.
-    """
-    regions = []
-    for side, length, step in zip(size, window, shift, strict=True):
-        position = np.arange(side)
-        regions.append((position >= side - length).astype(int) + (position >= side - step) if step else 0 * position)
-    region = 3 * regions[0][:, None] + regions[1][None, :]
-    rows, columns = size[0] // window[0], size[1] // window[1]
-    region = region.reshape(rows, window[0], columns, window[1]).transpose(0, 2, 1, 3).reshape(rows * columns, -1)
-    return np.where(region[:, None, :] == region[:, :, None], 0, -100).astype(np.float32)
+        size = padded_size((x.shape[1], x.shape[2]), self.window)
+        mask = shift_mask(size, self.window, self.shift) if any(self.shift) else None
+        return in_windows(x, self.window, self.shift, lambda windows: self.attn(windows, mask, rngs))
 
 
 class SwinStage(nnx.Module):
     """Merges patches, but for the first stage, then runs blocks of which every other one shifts its windows."""
 
-    def __init__(self, config: SwinConfig, stage: int, drop_paths: list[float], **layer: Unpack[LayerArgs]):
-        c = config
-        dim = c.embed_dim * 2**stage
-        self.downsample = PatchMerging(dim // 2, dim, norm_eps=c.norm_eps, **layer) if stage else None
-        self.blocks = Stack(
-            [
-                SwinBlock(
-                    dim,
-                    c.num_heads[stage],
-                    c.window(stage),
-                    c.shift(stage) if index % 2 else (0, 0),
-                    mlp_ratio=c.mlp_ratio,
-                    qkv_bias=c.qkv_bias,
-                    norm_eps=c.norm_eps,
-                    proj_drop=c.proj_drop_rate,
-                    attn_drop=c.attn_drop_rate,
-                    drop_path=drop_path,
-                    **layer,
-                )
-                for index, drop_path in enumerate(drop_paths)
-            ],
-            remat=c.remat,
-            scan=c.scan,
-        )
+    def __init__(self, downsample: nnx.Module | None, blocks: Stack):
+        self.downsample = downsample
+        self.blocks = blocks
 
     def __call__(self, x: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None) -> Float[Array, "b H W d"]:
         """Halves the map and doubles the channels, but for the first stage, and runs the blocks."""
@@ -258,19 +250,55 @@ class SwinTransformer(ImageModel):
     def __init__(self, config: SwinConfig, **layer: Unpack[LayerArgs]):
         c = self.config = config
         self.num_features = c.embed_dim * 2 ** (len(c.depths) - 1)
-        self.patch_embed = PatchEmbed(c.patch_size, c.in_chans, c.embed_dim, norm_eps=c.norm_eps, pad=True, **layer)
-        total = sum(c.depths)
-        drop_paths = [c.drop_path_rate * index / max(total - 1, 1) for index in range(total)]
-        starts = np.cumsum([0, *c.depths])
+        self.patch_embed = PatchEmbed(c.patch_size, c.in_chans, c.embed_dim, norm_eps=c.norm_eps, **layer)
+        rates = iter(np.linspace(0, c.drop_path_rate, sum(c.depths)).tolist())
         self.layers = nnx.List(
             [
-                SwinStage(c, stage, drop_paths[starts[stage] : starts[stage + 1]], **layer)
-                for stage in range(len(c.depths))
+                SwinStage(
+                    self.make_merging(stage, **layer) if stage else None,
+                    Stack(
+                        [
+                            self.make_block(stage, c.shift(stage) if index % 2 else (0, 0), next(rates), **layer)
+                            for index in range(depth)
+                        ],
+                        remat=c.remat,
+                        scan=c.scan,
+                    ),
+                )
+                for stage, depth in enumerate(c.depths)
             ]
         )
         self.norm: LayerNorm | None = LayerNorm(self.num_features, eps=c.norm_eps, **layer)
         self.head = ClassifierHead(self.make_classifier(c.num_classes, **layer), drop_rate=c.drop_rate)
         name_sites(self)
+
+    def make_merging(self, stage: int, **layer: Unpack[LayerArgs]) -> nnx.Module:
+        """What a stage begins with, but for the first."""
+        dim = self.config.embed_dim * 2**stage
+        return PatchMerging(dim // 2, dim, norm_eps=self.config.norm_eps, **layer)
+
+    def make_block(self, stage: int, shift: Window, drop_path: float, **layer: Unpack[LayerArgs]) -> nnx.Module:
+        """One block of a stage."""
+        c, dim = self.config, self.config.embed_dim * 2**stage
+        attn = WindowAttention(
+            dim,
+            c.num_heads[stage],
+            c.window(stage),
+            qkv_bias=c.qkv_bias,
+            attn_drop=c.attn_drop_rate,
+            proj_drop=c.proj_drop_rate,
+            **layer,
+        )
+        return SwinBlock(
+            dim,
+            attn,
+            shift,
+            mlp_ratio=c.mlp_ratio,
+            norm_eps=c.norm_eps,
+            proj_drop=c.proj_drop_rate,
+            drop_path=drop_path,
+            **layer,
+        )
 
     @property
     def block_paths(self) -> tuple[tuple[str, ...], ...]:
@@ -292,6 +320,7 @@ class SwinTransformer(ImageModel):
         self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None
     ) -> Iterator[tuple[str, Float[Array, "b H W d"]]]:
         """What the stages give, one after the other, without a norm."""
+        self._check(images)
         keys = site_keys(rngs)
         x = self.patch_embed(images)
         for index, stage in enumerate(self.layers):
@@ -321,15 +350,37 @@ class SwinTransformer(ImageModel):
         return self.head(pooled, train, site_keys(rngs))
 
     def adapt_weights(self, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Resizes the position bias tables of a checkpoint, made for square windows, to this model's windows."""
-        adapted = dict(weights)
-        for stage, layers in enumerate(self.layers):
-            for index, block in enumerate(layers.blocks):
-                name = f"layers.{stage}.blocks.{index}.attn.relative_position_bias_table"
-                if name in adapted and adapted[name].shape[0] != block.attn.relative_position_bias_table.shape[0]:
-                    side = (square_grid(adapted[name].shape[0])[0] + 1) // 2
-                    adapted[name] = resize_relative_position_bias(adapted[name], block.window, (side, side))
+        """Fits a checkpoint to this model, as timm's loader does.
+
+        Position bias tables, made for square windows unless they fit as they are, are resized to this model's windows,
+        and patch embeddings to its patch size.
+        """
+        c, adapted = self.config, dict(weights)
+        kernel = adapted.get("patch_embed.proj.kernel")
+        if kernel is not None and kernel.ndim == 4:
+            adapted["patch_embed.proj.kernel"] = resample_patch_embed(kernel, (c.patch_size, c.patch_size))
+        for name, table in weights.items():
+            stage = _BIAS_TABLE.fullmatch(name)
+            if stage is not None and int(stage[1]) < len(self.layers):
+                window = c.window(int(stage[1]))
+                if table.shape[0] != (2 * window[0] - 1) * (2 * window[1] - 1):
+                    side = (square_grid(table.shape[0])[0] + 1) // 2
+                    adapted[name] = resize_relative_position_bias(table, window, (side, side))
         return adapted
+
+    def _check(self, images: Float[Array, "b h w c"]) -> None:
+        c = self.config
+        if images.ndim != 4 or images.shape[-1] != c.in_chans:
+            raise ValueError(f"expected images of shape (batch, height, width, {c.in_chans}), got {images.shape}")
+        size = images.shape[1:3]
+        if size != pair(c.img_size) and (size[0] % c.patch_size or size[1] % c.patch_size):
+            raise ValueError(
+                f"images of {size[0]}x{size[1]} are not whole patches of {c.patch_size}; resize them, "
+                f"or build the model with img_size={size}"
+            )
+
+
+_BIAS_TABLE = re.compile(r"layers\.(\d+)\.blocks\.\d+\.attn\.relative_position_bias_table")
 
 
 def _swin(embed_dim: int, third_depth: int, heads: int, **options: Any) -> SwinConfig:

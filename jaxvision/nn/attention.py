@@ -1,5 +1,6 @@
 """Multi-head self-attention (Vaswani et al. 2017, section 3.2), fused where nothing is dropped from its weights."""
 
+from functools import partial
 from typing import Unpack
 
 import jax
@@ -21,18 +22,19 @@ def attend(
     value: Float[Array, "*b k heads d"],
     *,
     bias: Float[Array, "*#b #heads q k"] | None = None,
+    scale: float | None = None,
     dropout: Dropout | None = None,
     rngs: Rngs = None,
 ) -> Float[Array, "*b q heads d"]:
-    """``softmax(query key^T / sqrt(d) + bias) value``, the softmax in float32.
+    """``softmax(scale query key^T + bias) value``, the softmax in float32; ``scale`` is ``1 / sqrt(d)`` unless given.
 
     With an active ``dropout``, or one with a hook that asks for it (see `jaxvision.interception.unfuses`), the weights
     are written out and passed through it, and every example and head gets a mask of its own; otherwise it is
     `jax.nn.dot_product_attention`. A ``bias`` of fewer batch axes is shared over the leading ones.
     """
     if dropout is None or not (dropout.active(rngs) or unfuses(dropout)):
-        return _fused(query, key, value, bias)
-    weights = dropout(attention_weights(query, key, bias), rngs).astype(value.dtype)
+        return _fused(query, key, value, bias, scale)
+    weights = dropout(attention_weights(query, key, bias, scale), rngs).astype(value.dtype)
     return jnp.einsum("...hqk,...khd->...qhd", weights, value)
 
 
@@ -40,19 +42,21 @@ def attention_weights(
     query: Float[Array, "*b q heads d"],
     key: Float[Array, "*b k heads d"],
     bias: Float[Array, "*#b #heads q k"] | None = None,
+    scale: float | None = None,
 ) -> Float[Array, "*b heads q k"]:
-    """``softmax(query key^T / sqrt(d) + bias)`` in float32."""
+    """``softmax(scale query key^T + bias)`` in float32; ``scale`` is ``1 / sqrt(d)`` unless given."""
     logits = jnp.einsum("...qhd,...khd->...hqk", query, key, preferred_element_type=jnp.float32)
-    logits = logits / query.shape[-1] ** 0.5
+    logits = logits / query.shape[-1] ** 0.5 if scale is None else logits * scale
     return jax.nn.softmax(logits if bias is None else logits + bias.astype(jnp.float32), axis=-1)
 
 
-def _fused(query: Array, key: Array, value: Array, bias: Array | None) -> Array:
+def _fused(query: Array, key: Array, value: Array, bias: Array | None, scale: float | None) -> Array:
     if query.ndim == 4:
         bias = bias if bias is None or bias.ndim == 4 else bias[None]
-        return jax.nn.dot_product_attention(query, key, value, bias)
+        return jax.nn.dot_product_attention(query, key, value, bias, scale=scale)
     shared = bias is None or bias.ndim < query.ndim
-    return jax.vmap(_fused, in_axes=(0, 0, 0, None if shared else 0))(query, key, value, bias)
+    inner = partial(_fused, scale=scale)
+    return jax.vmap(inner, in_axes=(0, 0, 0, None if shared else 0))(query, key, value, bias)
 
 
 class Heads(nnx.Module):

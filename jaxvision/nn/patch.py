@@ -71,11 +71,16 @@ class PatchMerging(nnx.Module):
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 d"]:
         """Halves the grid; an odd side is padded."""
-        x = pad_to_multiple(x, (2, 2))
-        batch, height, width, dim = x.shape
-        # Channels in the order of the published weights: all rows of the left column, then of the right.
-        x = x.reshape(batch, height // 2, 2, width // 2, 2, dim).transpose(0, 1, 3, 4, 2, 5)
-        return self.reduction(self.norm(x.reshape(batch, height // 2, width // 2, 4 * dim)))
+        return self.reduction(self.norm(neighbourhoods(x)))
+
+
+def neighbourhoods(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 4c"]:
+    """The channels of each 2x2 neighbourhood one after the other; an odd side is padded."""
+    x = pad_to_multiple(x, (2, 2))
+    batch, height, width, dim = x.shape
+    # In the order of the published weights: both rows of the left column, then of the right.
+    x = x.reshape(batch, height // 2, 2, width // 2, 2, dim).transpose(0, 1, 3, 4, 2, 5)
+    return x.reshape(batch, height // 2, width // 2, 4 * dim)
 
 
 def resample_patch_embed(

@@ -6,8 +6,11 @@ from typing import Any
 
 from jaxvision.paths import flatten, nest, select
 
-# timm's `no_weight_decay` lists: what has more than one dimension and yet is no weight matrix.
-_NO_DECAY = frozenset({"pos_embed", "cls_token", "dist_token", "reg_token", "relative_position_bias_table"})
+# timm's `no_weight_decay` lists: what has more than one dimension and yet is no weight matrix, and SwinV2's position
+# bias, a network of its own.
+_NO_DECAY = frozenset(
+    {"pos_embed", "cls_token", "dist_token", "reg_token", "relative_position_bias_table", "logit_scale", "cpb_mlp"}
+)
 
 # "blocks.3", "layers.1.blocks.0", "blocks.2.0", "layer1.0": stage and block, or block alone.
 _BLOCK = re.compile(r"(?:^|(?<=\.))(?:blocks|layers|layer|stages)\.?(\d+)\.(?:(?:blocks\.)?(\d+)\.)?")
@@ -62,7 +65,7 @@ def weight_decays(params: Mapping[str, Any], weight_decay: float, rules: Mapping
     """The weight decay of each parameter, a tree of floats like ``params``.
 
     timm's rule: none for vectors (biases, the scales of norms and layers) and for position embeddings, class and
-    register tokens and relative position bias tables.
+    register tokens, relative position biases and the scale of SwinV2's attention.
 
     Args:
         params: nested dicts of arrays.
@@ -76,7 +79,7 @@ def weight_decays(params: Mapping[str, Any], weight_decay: float, rules: Mapping
     chosen = _first_rule(rules, flat)
     return nest(
         {
-            name: chosen.get(name, 0.0 if array.ndim <= 1 or name.split(".")[-1] in _NO_DECAY else weight_decay)
+            name: chosen.get(name, 0.0 if array.ndim <= 1 or _NO_DECAY.intersection(name.split(".")) else weight_decay)
             for name, array in flat.items()
         }
     )

@@ -14,7 +14,7 @@ from flax import nnx
 import jaxvision
 from jaxvision.functional import to_functional, variables_of
 from jaxvision.models.efficientnet import Stage
-from jaxvision.models.swin import partition, shift_mask
+from jaxvision.nn.window import partition, shift_mask
 from jaxvision.paths import named_modules
 
 SMALL = {
