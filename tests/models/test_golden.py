@@ -13,6 +13,8 @@ from jaxvision.weights.layout import timm_name, timm_shape
 from tests.reference.cases import families
 from tests.reference.synthetic import images, state_dict
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 REFERENCE = Path(__file__).parents[1] / "reference"
 FAMILIES = families()
 CASES = [pytest.param(family, case, id=case.id) for family, cases in FAMILIES.items() for case in cases]

@@ -13,6 +13,8 @@ from jaxvision.nn.norm import BatchNorm
 from jaxvision.nn.stack import Stack
 from jaxvision.nn.stack_layout import stack_blocks, unstack_blocks
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 OPTIONS = {"img_size": 32, "embed_dim": 16, "depth": 4, "num_heads": 2, "num_classes": 5}
 RANDOM = {"drop_path_rate": 0.5, "proj_drop_rate": 0.2, "attn_drop_rate": 0.3}
 X = jax.random.normal(jax.random.key(1), (3, 32, 32, 3))
@@ -117,10 +119,10 @@ def test_scan_takes_what_repeats_and_runs_the_rest_by_itself(kinds, bodies):
 
 SMALL = {
     "swin_tiny_patch4_window7_224": {
-        "img_size": 32,
+        "img_size": 16,
         "embed_dim": 8,
-        "depths": (1, 4),
-        "num_heads": (2, 2),
+        "depths": (4,),
+        "num_heads": (2,),
         "window_size": 2,
     },
     "resnet18": {"layers": (3, 3), "channels": (8, 16)},
@@ -141,19 +143,18 @@ SMALL = {
 def test_convolutional_and_shifting_families_scan(name):
     """The same logits, gradients and batch statistics, in training and with paths dropped."""
     results = []
-    for way in ({}, {"scan": True}, {"scan": True, "remat": "full"}):
+    for way in ({}, {"scan": True, "remat": "full"}):
         model = jaxvision.create_model(name, num_classes=5, drop_path_rate=0.3, **SMALL[name], **way)
         apply, variables = to_functional(model)
 
         def loss(params, apply=apply, variables=variables):
-            logits, stats = apply({**variables, "params": params}, X, train=True, key=jax.random.key(0))
+            logits, stats = apply({**variables, "params": params}, X[:, :16, :16], train=True, key=jax.random.key(0))
             return jnp.square(logits).sum(), stats
 
         step = jax.jit(jax.value_and_grad(loss, has_aux=True))
         assert ("scan[" in str(jax.make_jaxpr(step)(variables["params"]))) == bool(way)
         results.append(step(variables["params"]))
-    for other in results[1:]:
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), results[0], other)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), *results)
 
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", *SMALL])

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -29,11 +28,8 @@ class Mlp(nnx.Module):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick_compilation() -> Iterator[None]:
-    """Small networks run in no time; most of these tests' is XLA's, which halves without its optimisations."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+def quick(quick_compilation: None) -> None:
+    """All these tests are of small networks."""
 
 
 @pytest.fixture(scope="session")
