@@ -212,7 +212,9 @@ class ImageModel(nnx.Module):
                 "param_dtype": conv.kernel.get_value().dtype,
                 "rngs": nnx.Rngs(fold_path(jax.random.key(seed), path)),
             }
-            setattr(_at(self, owner), leaf, self.make_classifier(self.config.num_classes, **layer))
+            classifier = self.make_classifier(self.config.num_classes, **layer)
+            # Flax takes an attribute that was None for one that never holds arrays, unless told.
+            setattr(_at(self, owner), leaf, None if classifier is None else nnx.data(classifier))
         name_sites(self)
 
     def adapt_weights(self, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
