@@ -20,6 +20,11 @@ def quick_gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return x * jax.nn.sigmoid(1.702 * x)
 
 
+def identity(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """``x``: no activation, after a norm that is one itself."""
+    return x
+
+
 ACTIVATIONS: dict[str, Activation] = {
     "gelu": partial(jax.nn.gelu, approximate=False),
     "gelu_tanh": partial(jax.nn.gelu, approximate=True),
@@ -31,6 +36,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "hard_sigmoid": jax.nn.hard_sigmoid,
     "hard_swish": jax.nn.hard_swish,
     "tanh": jax.nn.tanh,
+    "identity": identity,
 }
 
 

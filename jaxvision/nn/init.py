@@ -85,6 +85,9 @@ torch_linear = _initializer(_symmetric_uniform, lambda shape: _fan_in(shape) ** 
 google_linear = _initializer(_symmetric_uniform, lambda shape: _fan_out(shape) ** -0.5)
 """Uniform within ``1 / sqrt(fan_out)``: the classifiers of EfficientNets."""
 
+google_routing = _initializer(_symmetric_uniform, lambda shape: (_fan_in(shape) + _fan_out(shape)) ** -0.5)
+"""Uniform within ``1 / sqrt(fan_in + fan_out)``: what routes CondConvs."""
+
 
 @cache
 def google_conv(groups: int = 1) -> nnx.Initializer:

@@ -1,6 +1,6 @@
 """Normalisation. Statistics are float32 whatever the compute dtype."""
 
-from typing import TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -82,6 +82,15 @@ class LayerNorm(nnx.LayerNorm):
 
     def __init__(self, num_features: int, *, eps: float = 1e-6, **layer: Unpack[LayerArgs]):
         super().__init__(num_features, epsilon=eps, use_fast_variance=False, **layer)
+
+
+class LayerNorm2d(LayerNorm):
+    """`LayerNorm` over the channels of a feature map, called as the other norms of maps are."""
+
+    def __call__(self, x: Float[Array, "b h w c"], train: bool = False, *, mask: Any = None) -> Float[Array, "b h w c"]:
+        """Normalises; ``train`` changes nothing and is there because batch normalisation has it."""
+        y: Float[Array, "b h w c"] = super().__call__(x, mask=mask)
+        return y
 
 
 def set_axis_name(model: Model, axis_name: str | tuple[str, ...] | None) -> Model:
