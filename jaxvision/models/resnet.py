@@ -3,11 +3,11 @@
 The stride is in the 3x3 convolution of a bottleneck (v1.5), as in torchvision. The letters are those of He et al. 2019
 (arXiv:1812.01187): ``c`` has three 3x3 convolutions for a stem, ``d`` average pooling in the shortcut as well, ``s``
 a wider stem, ``t`` a tiered one. ResNeXt (Xie et al. 2017) groups the 3x3 convolution, Wide ResNet (Zagoruyko and
-Komodakis 2016) widens it, SE-ResNet (Hu et al. 2018) gates each branch, ResNet-RS (Bello et al. 2021) does that and
-strides in the stem.
+Komodakis 2016) widens it, SE-ResNet (Hu et al. 2018) and ECA-ResNet (Wang et al. 2020) gate each branch, ResNet-RS
+(Bello et al. 2021) does that and strides in the stem. ``aa`` and ``blur`` pool in place of strides (Zhang 2019).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Unpack
@@ -19,16 +19,22 @@ from jaxvision.models.family import Family
 from jaxvision.models.feature_info import FeatureLevel
 from jaxvision.models.head import run_classifier
 from jaxvision.models.image_model import ImageModel
+from jaxvision.models.resnet_pruned import ECARESNET50D_PRUNED, ECARESNET101D_PRUNED, StageWidths
 from jaxvision.nn.activations import activation
+from jaxvision.nn.blur import BlurPool2d
 from jaxvision.nn.conv import Conv2d
 from jaxvision.nn.drop import Dropout, DropPath, Rngs, name_sites, site_keys
+from jaxvision.nn.eca import EfficientChannelAttention
+from jaxvision.nn.group_norm import GroupNorm
 from jaxvision.nn.init import kaiming_fan_out, torch_linear
 from jaxvision.nn.layer_args import LayerArgs
 from jaxvision.nn.norm import BatchNorm
-from jaxvision.nn.pool import avg_pool, max_pool
+from jaxvision.nn.pool import avg_pool, max_pool, shrink
 from jaxvision.nn.squeeze_excite import SqueezeExcite
 from jaxvision.nn.stack import Stack
 from jaxvision.nn.width import make_divisible
+
+Norm = BatchNorm | GroupNorm
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,8 @@ class ResNetConfig:
     """One row of the table below; the fields are the options of timm's ``ResNet``.
 
     Attributes:
-        block: ``"basic"`` (two 3x3 convolutions) or ``"bottleneck"`` (1x1, 3x3, 1x1, four times as wide outside).
+        block: ``"basic"`` (two 3x3 convolutions) or ``"bottleneck"`` (1x1, 3x3, 1x1, four times as wide outside); or
+            one for each stage.
         layers: blocks per stage.
         cardinality: groups of the 3x3 convolution.
         base_width: width of a group in the first stage, of 64.
@@ -46,15 +53,18 @@ class ResNetConfig:
         avg_down: average pooling and a 1x1 convolution in the shortcut, in place of a strided convolution.
         down_kernel_size: kernel of that strided convolution.
         reduce_first: divides the width of each block's first convolution.
-        se_ratio: width of squeeze-excite's middle as a share of the block's; None for no squeeze-excite.
-        anti_alias: average pooling in place of strides (Zhang 2019, with a box filter).
+        widths: channels left by pruning, see `jaxvision.models.resnet_pruned`; None for those that ``channels`` makes.
+        norm: ``"batch"``, or ``"group"`` (Wu and He 2018).
+        attn: the gate at the end of each branch: ``"se"`` (squeeze-excite), ``"eca"`` or None.
+        se_ratio: width of squeeze-excite's middle as a share of the block's.
+        anti_alias: what takes the place of strides: ``"avg"`` pooling, ``"blur"`` pooling or None.
         output_stride: 32, 16 or 8: the last stages dilate instead of striding.
         drop_rate: dropout before the classifier.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
         remat: see `jaxvision.nn.Stack`, as for ``scan``.
     """
 
-    block: str = "bottleneck"
+    block: str | tuple[str, ...] = "bottleneck"
     layers: tuple[int, ...] = (3, 4, 6, 3)
     channels: tuple[int, ...] = (64, 128, 256, 512)
     in_chans: int = 3
@@ -68,8 +78,11 @@ class ResNetConfig:
     avg_down: bool = False
     down_kernel_size: int = 1
     reduce_first: int = 1
-    se_ratio: float | None = None
-    anti_alias: bool = False
+    widths: tuple[StageWidths, ...] | None = None
+    norm: str = "batch"
+    attn: str | None = None
+    se_ratio: float = 1 / 16
+    anti_alias: str | None = None
     output_stride: int = 32
     act: str = "relu"
     drop_rate: float = 0.0
@@ -78,18 +91,40 @@ class ResNetConfig:
     scan: bool = False
 
     def __post_init__(self) -> None:
-        if self.block not in _BLOCKS:
-            raise ValueError(f"block must be one of {sorted(_BLOCKS)}, got {self.block!r}")
-        if self.stem not in ("7x7", "deep", "deep_tiered"):
-            raise ValueError(f"stem must be '7x7', 'deep' or 'deep_tiered', got {self.stem!r}")
-        if self.stem_pool not in ("max", "conv"):
-            raise ValueError(f"stem_pool must be 'max' or 'conv', got {self.stem_pool!r}")
-        if self.output_stride not in (8, 16, 32):
-            raise ValueError(f"output_stride must be 8, 16 or 32, got {self.output_stride}")
-        if self.block == "basic" and (self.cardinality != 1 or self.base_width != 64):
-            raise ValueError("cardinality and base_width are for bottleneck blocks")
         if len(self.layers) != len(self.channels):
             raise ValueError(f"layers {self.layers} and channels {self.channels} must have one entry per stage")
+        if len(self.blocks) != len(self.layers) or not set(self.blocks) <= set(_BLOCKS):
+            raise ValueError(f"block must be one of {sorted(_BLOCKS)}, or one for each stage, got {self.block!r}")
+        for name, value, known in (
+            ("stem", self.stem, ("7x7", "deep", "deep_tiered")),
+            ("stem_pool", self.stem_pool, ("max", "conv")),
+            ("norm", self.norm, tuple(_NORMS)),
+            ("attn", self.attn, ("se", "eca", None)),
+            ("anti_alias", self.anti_alias, ("avg", "blur", None)),
+            ("output_stride", self.output_stride, (8, 16, 32)),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
+        if "basic" in self.blocks and (self.cardinality != 1 or self.base_width != 64):
+            raise ValueError("cardinality and base_width are for bottleneck blocks")
+        if self.widths is not None:
+            depths = tuple(len(blocks) for _, blocks in self.widths)
+            if "basic" in self.blocks or depths != self.layers:
+                raise ValueError(f"widths are of bottleneck blocks, {depths} per stage, but layers are {self.layers}")
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The kind of block of each stage."""
+        return len(self.layers) * (self.block,) if isinstance(self.block, str) else self.block
+
+    def block_widths(self, stage: int, index: int) -> tuple[int, int, int]:
+        """Channels after the first convolution, inside and at the end of a block."""
+        if self.widths is not None:
+            out_features, blocks = self.widths[stage]
+            return (*blocks[index], out_features)
+        features = self.channels[stage]
+        width = features * self.base_width // 64 * self.cardinality
+        return width // self.reduce_first, width, features * _BLOCKS[self.blocks[stage]].expansion
 
 
 class Downsample(nnx.List):
@@ -105,17 +140,19 @@ class Downsample(nnx.List):
         first_dilation: int = 1,
         kernel_size: int = 1,
         avg_down: bool = False,
+        norm: type[Norm] = BatchNorm,
         **layer: Unpack[LayerArgs],
     ):
         conv = partial(Conv2d, in_features, out_features, use_bias=False, kernel_init=kaiming_fan_out, **layer)
-        norm = BatchNorm(out_features, **layer)
         if avg_down:
-            super().__init__([partial(_shrink, stride=stride), conv(1), norm])
+            pool = partial(shrink, stride=stride, dilation=dilation)
+            super().__init__([pool, conv(1), norm(out_features, **layer)])
             return
         kernel_size = 1 if stride == 1 and dilation == 1 else kernel_size
         first_dilation = first_dilation if kernel_size > 1 else 1
         padding = (stride - 1 + first_dilation * (kernel_size - 1)) // 2
-        super().__init__([conv(kernel_size, stride=stride, padding=padding, dilation=first_dilation), norm])
+        projection = conv(kernel_size, stride=stride, padding=padding, dilation=first_dilation)
+        super().__init__([projection, norm(out_features, **layer)])
 
     def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b h w c"]:
         """Projects the shortcut."""
@@ -129,15 +166,15 @@ class _Block(nnx.Module):
 
     def __init__(
         self,
-        width: int,
+        features: int,
+        out_features: int,
         shortcut: Downsample | None,
         config: ResNetConfig,
         drop_path: float,
         **layer: Unpack[LayerArgs],
     ):
         self.act = activation(config.act)
-        reduced = None if config.se_ratio is None else make_divisible(width * config.se_ratio, 8, keep=0.0)
-        self.se = None if reduced is None else SqueezeExcite(width, reduced, **layer)
+        self.se = _gate(config, features * self.expansion, out_features, **layer)
         self.downsample = shortcut
         self.drop_path = DropPath(drop_path)
 
@@ -163,6 +200,7 @@ class BasicBlock(_Block):
         self,
         in_features: int,
         features: int,
+        widths: tuple[int, int, int],
         config: ResNetConfig,
         *,
         stride: int = 1,
@@ -172,19 +210,19 @@ class BasicBlock(_Block):
         drop_path: float = 0.0,
         **layer: Unpack[LayerArgs],
     ):
-        super().__init__(features, shortcut, config, drop_path, **layer)
+        first, _, out_features = widths
+        super().__init__(features, out_features, shortcut, config, drop_path, **layer)
         conv = partial(Conv2d, use_bias=False, kernel_init=kaiming_fan_out, **layer)
-        first = features // config.reduce_first
-        self.pool_stride = stride if config.anti_alias else 1
-        conv_stride = stride // self.pool_stride
+        norm = partial(_NORMS[config.norm], **layer)
+        conv_stride, self.aa = _anti_aliased(config, first, stride, first_dilation != dilation)
         self.conv1 = conv(in_features, first, 3, stride=conv_stride, padding=first_dilation, dilation=first_dilation)
-        self.bn1 = BatchNorm(first, **layer)
-        self.conv2 = conv(first, features, 3, padding=dilation, dilation=dilation)
-        self.bn2 = BatchNorm(features, zero_scale=True, **layer)
+        self.bn1 = norm(first)
+        self.conv2 = conv(first, out_features, 3, padding=dilation, dilation=dilation)
+        self.bn2 = norm(out_features, zero_scale=True)
 
     def branch(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
         """3x3, 3x3."""
-        x = _box(self.act(self.bn1(self.conv1(x), train)), self.pool_stride)
+        x = self.aa(self.act(self.bn1(self.conv1(x), train)))
         return self.bn2(self.conv2(x), train)
 
 
@@ -197,6 +235,7 @@ class Bottleneck(_Block):
         self,
         in_features: int,
         features: int,
+        widths: tuple[int, int, int],
         config: ResNetConfig,
         *,
         stride: int = 1,
@@ -206,35 +245,35 @@ class Bottleneck(_Block):
         drop_path: float = 0.0,
         **layer: Unpack[LayerArgs],
     ):
-        out_features = features * self.expansion
-        super().__init__(out_features, shortcut, config, drop_path, **layer)
+        first, width, out_features = widths
+        super().__init__(features, out_features, shortcut, config, drop_path, **layer)
         conv = partial(Conv2d, use_bias=False, kernel_init=kaiming_fan_out, **layer)
-        width = features * config.base_width // 64 * config.cardinality
-        first = width // config.reduce_first
-        self.pool_stride = stride if config.anti_alias else 1
+        norm = partial(_NORMS[config.norm], **layer)
+        conv_stride, self.aa = _anti_aliased(config, width, stride, first_dilation != dilation)
         self.conv1 = conv(in_features, first, 1)
-        self.bn1 = BatchNorm(first, **layer)
+        self.bn1 = norm(first)
         self.conv2 = conv(
             first,
             width,
             3,
-            stride=stride // self.pool_stride,
+            stride=conv_stride,
             padding=first_dilation,
             dilation=first_dilation,
             groups=config.cardinality,
         )
-        self.bn2 = BatchNorm(width, **layer)
+        self.bn2 = norm(width)
         self.conv3 = conv(width, out_features, 1)
-        self.bn3 = BatchNorm(out_features, zero_scale=True, **layer)
+        self.bn3 = norm(out_features, zero_scale=True)
 
     def branch(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
         """1x1, 3x3, 1x1."""
         x = self.act(self.bn1(self.conv1(x), train))
-        x = _box(self.act(self.bn2(self.conv2(x), train)), self.pool_stride)
+        x = self.aa(self.act(self.bn2(self.conv2(x), train)))
         return self.bn3(self.conv3(x), train)
 
 
 _BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
+_NORMS: dict[str, type[Norm]] = {"batch": BatchNorm, "group": GroupNorm}
 
 
 class ResNet(ImageModel):
@@ -248,7 +287,7 @@ class ResNet(ImageModel):
         stem_features = 64 if c.stem == "7x7" else 2 * c.stem_width
         self.conv1 = _stem(c, stem_features, **layer)
         self.input_conv = "conv1" if c.stem == "7x7" else "conv1.0"
-        self.bn1 = BatchNorm(stem_features, **layer)
+        self.bn1 = _NORMS[c.norm](stem_features, **layer)
         self.maxpool = _stem_pool(c, stem_features, **layer)
         features = stem_features
         stride_so_far, dilation, done = 4, 1, 0
@@ -257,10 +296,10 @@ class ResNet(ImageModel):
             if stride_so_far >= c.output_stride:
                 stride, dilation = 1, dilation * stride
             stride_so_far *= stride
-            block_type = _BLOCKS[c.block]
             blocks = []
             for index in range(depth):
-                out_features = width * block_type.expansion
+                widths = c.block_widths(stage, index)
+                out_features = widths[-1]
                 first = index == 0
                 shortcut = None
                 if first and (stride != 1 or features != out_features):
@@ -272,12 +311,14 @@ class ResNet(ImageModel):
                         first_dilation=first_dilation,
                         kernel_size=c.down_kernel_size,
                         avg_down=c.avg_down,
+                        norm=_NORMS[c.norm],
                         **layer,
                     )
                 blocks.append(
-                    block_type(
+                    _BLOCKS[c.blocks[stage]](
                         features,
                         width,
+                        widths,
                         c,
                         stride=stride if first else 1,
                         dilation=dilation,
@@ -303,8 +344,8 @@ class ResNet(ImageModel):
         """Every feature map that the network makes."""
         c, reduction = self.config, 4
         levels = [FeatureLevel("act1", self.bn1.scale.shape[0], 2)]
-        for (name, _), width in zip(self._stages(), c.channels, strict=False):
-            levels.append(FeatureLevel(name, width * _BLOCKS[c.block].expansion, reduction))
+        for stage, (name, _) in enumerate(self._stages()):
+            levels.append(FeatureLevel(name, c.block_widths(stage, 0)[-1], reduction))
             reduction = min(2 * reduction, c.output_stride)
         return tuple(levels)
 
@@ -356,7 +397,7 @@ class _Layers(nnx.List):
 
 def _run(layers: nnx.List, x: Array, train: bool) -> Array:
     for layer in layers:
-        x = layer(x, train) if isinstance(layer, BatchNorm) else layer(x)
+        x = layer(x, train) if isinstance(layer, Norm) else layer(x)
     return x
 
 
@@ -365,14 +406,14 @@ def _stem(c: ResNetConfig, out_features: int, **layer: Unpack[LayerArgs]) -> Con
     if c.stem == "7x7":
         return conv(c.in_chans, out_features, 7, stride=2, padding=3)
     first = 3 * (c.stem_width // 4) if c.stem == "deep_tiered" else c.stem_width
-    act = activation(c.act)
+    act, norm = activation(c.act), partial(_NORMS[c.norm], **layer)
     return _Layers(
         [
             conv(c.in_chans, first, 3, stride=2, padding=1),
-            BatchNorm(first, **layer),
+            norm(first),
             act,
             conv(first, c.stem_width, 3, padding=1),
-            BatchNorm(c.stem_width, **layer),
+            norm(c.stem_width),
             act,
             conv(c.stem_width, out_features, 3, padding=1),
         ]
@@ -380,20 +421,41 @@ def _stem(c: ResNetConfig, out_features: int, **layer: Unpack[LayerArgs]) -> Con
 
 
 def _stem_pool(c: ResNetConfig, features: int, **layer: Unpack[LayerArgs]) -> Any:
+    stride, pool = _anti_aliased(c, features, 2)
     if c.stem_pool == "conv":
-        conv = Conv2d(features, features, 3, stride=2, padding=1, use_bias=False, kernel_init=kaiming_fan_out, **layer)
-        return _Layers([conv, BatchNorm(features, **layer), activation(c.act)])
-    if c.anti_alias:
-        return partial(_box, stride=2)
-    return partial(max_pool, window=3, stride=2, padding=1)
+        conv = Conv2d(
+            features, features, 3, stride=stride, padding=1, use_bias=False, kernel_init=kaiming_fan_out, **layer
+        )
+        norm, act = _NORMS[c.norm](features, **layer), activation(c.act)
+        return _Layers([conv, pool, norm, act] if c.anti_alias else [conv, norm, act])
+    if c.anti_alias == "avg":  # alone, without the maximum
+        return pool
+    maximum = partial(max_pool, window=3, stride=stride, padding=1)
+    return _Layers([maximum, pool]) if c.anti_alias else maximum
 
 
-def _box(x: Array, stride: int) -> Array:
-    return x if stride == 1 else avg_pool(x, stride, stride=stride)
+def _gate(
+    c: ResNetConfig, nominal: int, features: int, **layer: Unpack[LayerArgs]
+) -> SqueezeExcite | EfficientChannelAttention | None:
+    if c.attn == "se":
+        return SqueezeExcite(features, make_divisible(features * c.se_ratio, 8, keep=0.0), **layer)
+    # Pruning takes channels away and leaves the attention's kernel as wide as it was.
+    return EfficientChannelAttention(nominal, **layer) if c.attn == "eca" else None
 
 
-def _shrink(x: Array, stride: int) -> Array:
-    return x if stride == 1 else avg_pool(x, stride, stride=stride, ceil_mode=True, count_include_pad=False)
+def _anti_aliased(
+    c: ResNetConfig, features: int, stride: int, dilating: bool = False
+) -> tuple[int, Callable[[Array], Array]]:
+    """The stride left to a convolution and the pooling after it, which also is where dilation replaces a stride."""
+    if c.anti_alias is None or not (stride > 1 or dilating):
+        return stride, _same
+    if c.anti_alias == "blur":
+        return 1, BlurPool2d(features, stride=stride)
+    return 1, partial(avg_pool, window=stride, stride=stride)
+
+
+def _same(x: Array) -> Array:
+    return x
 
 
 def _bottleneck(*layers: int, **options: Any) -> ResNetConfig:
@@ -412,9 +474,11 @@ _C: dict[str, Any] = {"stem": "deep", "stem_width": 32}
 _D: dict[str, Any] = {**_C, "avg_down": True}
 _S: dict[str, Any] = {"stem": "deep", "stem_width": 64}
 _T: dict[str, Any] = {"stem": "deep_tiered", "stem_width": 32, "avg_down": True}
-_SE: dict[str, Any] = {"se_ratio": 1 / 16}
-_AA: dict[str, Any] = {"anti_alias": True}
-_RS: dict[str, Any] = {**_D, "stem_pool": "conv", "se_ratio": 0.25}
+_SE: dict[str, Any] = {"attn": "se"}
+_ECA: dict[str, Any] = {"attn": "eca"}
+_AA: dict[str, Any] = {"anti_alias": "avg"}
+_BLUR: dict[str, Any] = {"anti_alias": "blur"}
+_RS: dict[str, Any] = {**_D, **_SE, "stem_pool": "conv", "se_ratio": 0.25}
 _32X4D: dict[str, Any] = {"cardinality": 32, "base_width": 4}
 _32X8D: dict[str, Any] = {"cardinality": 32, "base_width": 8}
 _64X4D: dict[str, Any] = {"cardinality": 64, "base_width": 4}
@@ -430,6 +494,7 @@ VARIANTS: dict[str, ResNetConfig] = {
     "resnet34": _34,
     "resnet34d": replace(_34, **_D),
     "resnet50": _50,
+    "resnet50_gn": replace(_50, norm="group"),
     "resnet50c": replace(_50, **_C),
     "resnet50d": replace(_50, **_D),
     "resnet50s": replace(_50, **_S),
@@ -457,6 +522,21 @@ VARIANTS: dict[str, ResNetConfig] = {
     "resnetaa50": replace(_50, **_AA),
     "resnetaa50d": replace(_50, **_AA, **_D),
     "resnetaa101d": replace(_101, **_AA, **_D),
+    "resnetblur18": replace(_18, **_BLUR),
+    "resnetblur50": replace(_50, **_BLUR),
+    "resnetblur50d": replace(_50, **_BLUR, **_D),
+    "resnetblur101d": replace(_101, **_BLUR, **_D),
+    "ecaresnet26t": replace(_26, **_ECA, **_T),
+    "ecaresnet50d": replace(_50, **_ECA, **_D),
+    "ecaresnet50d_pruned": replace(_50, **_ECA, **_D, widths=ECARESNET50D_PRUNED),
+    "ecaresnet50t": replace(_50, **_ECA, **_T),
+    "ecaresnet101d": replace(_101, **_ECA, **_D),
+    "ecaresnet101d_pruned": replace(_101, **_ECA, **_D, widths=ECARESNET101D_PRUNED),
+    "ecaresnet200d": replace(_200, **_ECA, **_D),
+    "ecaresnet269d": replace(_269, **_ECA, **_D),
+    "ecaresnetlight": _bottleneck(1, 1, 11, 3, **_ECA, avg_down=True),
+    "ecaresnext26t_32x4d": replace(_26, **_ECA, **_32X4D, **_T),
+    "ecaresnext50t_32x4d": replace(_50, **_ECA, **_32X4D, **_T),
     "seresnet18": replace(_18, **_SE),
     "seresnet34": replace(_34, **_SE),
     "seresnet50": replace(_50, **_SE),
@@ -475,6 +555,7 @@ VARIANTS: dict[str, ResNetConfig] = {
     "seresnext101d_32x8d": replace(_101, **_SE, **_32X8D, **_D),
     "seresnext101_64x4d": replace(_101, **_SE, **_64X4D),
     "seresnextaa101d_32x8d": replace(_101, **_SE, **_32X8D, **_AA, **_D),
+    "seresnextaa201d_32x8d": _bottleneck(3, 24, 36, 4, **_SE, **_32X8D, **_AA, **_S, avg_down=True),
     "senet154": replace(_152, **_SE, **_64X4D, stem="deep", down_kernel_size=3, reduce_first=2),
     "resnetrs50": replace(_50, **_RS),
     "resnetrs101": replace(_101, **_RS),
@@ -483,6 +564,14 @@ VARIANTS: dict[str, ResNetConfig] = {
     "resnetrs270": _bottleneck(4, 29, 53, 4, **_RS),
     "resnetrs350": _bottleneck(4, 36, 72, 4, **_RS),
     "resnetrs420": _bottleneck(4, 44, 87, 4, **_RS),
+    "test_resnet": ResNetConfig(
+        block=("basic", "basic", "bottleneck", "basic"),
+        layers=(1, 1, 1, 1),
+        channels=(32, 48, 48, 96),
+        stem="deep",
+        stem_width=16,
+        avg_down=True,
+    ),
 }
 
 FAMILY = Family("resnet", VARIANTS, ResNet)

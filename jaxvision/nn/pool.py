@@ -49,6 +49,17 @@ def avg_pool(
     return total(x) / total(jnp.ones((1, *x.shape[1:3], 1), x.dtype))
 
 
+def shrink(x: Float[Array, "b h w c"], *, stride: int, dilation: int = 1) -> Float[Array, "b H W c"]:
+    """Means of 2x2 pixels where a shortcut would stride or, in a dilated stage, would have strided; else ``x``.
+
+    The shortcut of the ``d`` ResNets (He et al. 2019, figure 2c). In a dilated stage zeros after the image count, as in
+    timm.
+    """
+    if dilation > 1:
+        return avg_pool(jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0))), 2, stride=1)
+    return x if stride == 1 else avg_pool(x, 2, stride=stride, ceil_mode=True, count_include_pad=False)
+
+
 def global_pool(x: Float[Array, "b h w c"], kind: str = "avg") -> Float[Array, "b c"]:
     """Pools a feature map to one vector, as timm names the ways.
 
