@@ -85,6 +85,7 @@ class Classifier:
         labels: Sequence[str] | None = None,
         sampler: Sampler | None = None,
     ):
+        self.model = model
         apply, self._variables = to_functional(model)
         self._probabilities = jax.jit(lambda variables, images: _softmax(apply(variables, images)[0]))
         self.preprocess = preprocess

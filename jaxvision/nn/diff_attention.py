@@ -31,6 +31,7 @@ class DiffHeads(Heads):
     """
 
     maps = 2
+    per_block = ("lambda_init",)
 
     def __init__(self, dim: int, num_heads: int, *, index: int = 0, **options: Any):
         super().__init__(dim, num_heads, **options)
@@ -58,10 +59,13 @@ class DiffHeads(Heads):
         if bias is not None and bias.shape[-3] > 1:
             bias = jnp.repeat(bias, self.maps, axis=-3)
         weights = self.attn_drop(attention_weights(query, key, bias), rngs)
-        first, second = weights[..., ::2, :, :], weights[..., 1::2, :, :]
-        weights = (first - self._factor() * second).astype(value.dtype)
+        weights = self.difference(weights).astype(value.dtype)
         x = self.sub_norm(jnp.einsum("...hqk,...khd->...qhd", weights, value)) * (1 - self.lambda_init)
         return x.reshape(*x.shape[:-2], -1)
+
+    def difference(self, weights: Float[Array, "*b maps*heads q k"]) -> Float[Array, "*b heads q k"]:
+        """The first attention map of each head less its share of the second."""
+        return weights[..., ::2, :, :] - self._factor() * weights[..., 1::2, :, :]
 
     def _factor(self) -> Float[Array, ""]:
         first = jnp.exp(jnp.sum(self.lambda_q1[...] * self.lambda_k1[...]))

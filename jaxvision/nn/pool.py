@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxvision.nn.attention import attend
+from jaxvision.nn.attention import attend, attention_weights
 from jaxvision.nn.init import cut_normal, trunc_normal
 from jaxvision.nn.layer_args import LayerArgs
 from jaxvision.nn.mlp import Mlp
@@ -131,15 +131,22 @@ class AttentionPoolLatent(nnx.Module):
 
     def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b c"]:
         """Pools the tokens."""
+        x = attend(*self._projected(x))
+        x = self.proj(x.reshape(*x.shape[:2], -1))
+        x = x + self.mlp(self.norm(x))
+        return x[:, 0]
+
+    def weights(self, x: Float[Array, "b n c"]) -> Float[Array, "b heads 1 n"]:
+        """How much the learnt query attends to each token, in float32."""
+        query, key, _ = self._projected(x)
+        return attention_weights(query, key)
+
+    def _projected(self, x: Float[Array, "b n c"]) -> tuple[Array, Array, Array]:
         batch, tokens, dim = x.shape
         heads = (self.num_heads, dim // self.num_heads)
         latent = jnp.broadcast_to(self.latent[...].astype(x.dtype), (batch, 1, dim))
-        query = self.q(latent).reshape(batch, 1, *heads)
         keys_values = self.kv(x).reshape(batch, tokens, 2, *heads)
-        x = attend(query, keys_values[:, :, 0], keys_values[:, :, 1])
-        x = self.proj(x.reshape(batch, 1, dim))
-        x = x + self.mlp(self.norm(x))
-        return x[:, 0]
+        return self.q(latent).reshape(batch, 1, *heads), keys_values[:, :, 0], keys_values[:, :, 1]
 
 
 def refined_pool(x: Float[Array, "b n c"], num_heads: int, kind: str) -> Float[Array, "b c"]:

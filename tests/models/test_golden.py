@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 import jaxvision
 from jaxvision.paths import named_variables
@@ -34,7 +35,10 @@ def synthetic(model, gain: float) -> dict[str, np.ndarray]:
 def ours(case, **options):
     size = {"img_size": case.size} if case.in_model else {}
     model = jaxvision.create_model(case.model, **{"num_classes": 1000, **case.options, **size, **options})
-    jaxvision.load_weights(model, synthetic(model, case.gain))
+    made_for = model
+    if case.loaded is not None:
+        made_for = nnx.eval_shape(lambda: jaxvision.create_model(case.model, **{"num_classes": 1000, **case.loaded}))
+    jaxvision.load_weights(model, synthetic(made_for, case.gain))
     return model
 
 

@@ -21,9 +21,12 @@ def logits(case: Case) -> np.ndarray:
     """timm's logits of two images."""
     options = dict(case.options, **({"img_size": case.size} if case.in_model else {}))
     model = timm.create_model(case.model, **{"num_classes": 1000, **options}).eval()
-    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    made_for = model if case.loaded is None else timm.create_model(case.model, **{"num_classes": 1000, **case.loaded})
+    shapes = {name: tuple(value.shape) for name, value in made_for.state_dict().items()}
     shapes = {name: shape for name, shape in shapes.items() if not name.endswith("num_batches_tracked")}
     weights = {name: torch.from_numpy(value) for name, value in state_dict(shapes, case.gain).items()}
+    if case.loaded is not None:
+        weights = sys.modules[type(model).__module__].checkpoint_filter_fn(weights, model)
     missing, unexpected = model.load_state_dict(weights, strict=False)
     assert not unexpected, unexpected
     assert all(name.endswith("num_batches_tracked") for name in missing), missing
