@@ -23,9 +23,10 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from timm.models.deit import checkpoint_filter_fn as deit_filter
 from timm.models.swin_transformer import checkpoint_filter_fn as swin_filter
+from timm.models.swin_transformer_v2 import checkpoint_filter_fn as swin_v2_filter
 from timm.models.vision_transformer import checkpoint_filter_fn as vit_filter
 from torchvision.models.efficientnet import EfficientNet, FusedMBConvConfig, MBConvConfig
-from torchvision.models.swin_transformer import SwinTransformer
+from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformer, SwinTransformerBlockV2
 from torchvision.models.vision_transformer import VisionTransformer
 
 from tests.reference.source_cases import CASES, DATA, SourceCase, weights
@@ -192,6 +193,15 @@ def class_token(out: Any) -> torch.Tensor:
     return out.last_hidden_state[:, 0]
 
 
+def hf_swin_v2() -> torch.nn.Module:
+    return transformers.Swinv2ForImageClassification(transformers.Swinv2Config(**_HF_SWIN))
+
+
+def tv_swin_v2() -> torch.nn.Module:
+    v2 = {"block": SwinTransformerBlockV2, "downsample_layer": PatchMergingV2}
+    return SwinTransformer([4, 4], 8, [2, 2], [1, 2], [4, 4], num_classes=10, **v2)
+
+
 def tv_efficientnet() -> torch.nn.Module:
     scaled = {"width_mult": 0.25}
     stages = [MBConvConfig(1, 3, 1, 32, 64, 1, **scaled), MBConvConfig(6, 5, 2, 64, 96, 2, **scaled)]
@@ -281,6 +291,71 @@ def without_decoder(state: dict[str, Any], model: torch.nn.Module) -> dict[str, 
     return {k: v for k, v in vit_filter(state, model).items() if not k.startswith("decoder_")}
 
 
+def tipsv2(name: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    name, shape = dinov2(name.replace("mlp.fc", "mlp_fc"), shape)
+    return f"vision_encoder.{name.replace('mlp_fc', 'mlp.fc')}", shape
+
+
+def aimv2(name: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    """Apple's names."""
+    if name.startswith("norm."):
+        return f"trunk.post_trunk_{name}", shape
+    name = name.replace("patch_embed.", "preprocessor.patchifier.").replace("pos_embed", "preprocessor.pos_embed")
+    for ours, theirs in (("norm1", "norm_1"), ("norm2", "norm_2"), ("fc1_g", "fc1"), ("fc1_x", "fc3")):
+        name = name.replace(f".{ours}.", f".{theirs}.")
+    return name.replace("blocks.", "trunk.blocks."), shape
+
+
+def radio(name: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    """NVIDIA's names; the tokens are one array, and the patch embedding is a linear layer without a bias."""
+    model = "radio_model.model."
+    if name == "patch_embed.proj.weight":
+        return f"{model}patch_generator.embedder.weight", (shape[0], int(np.prod(shape[1:])))
+    if name in ("patch_embed.proj.bias", "cls_token"):
+        return "", ()
+    if name == "reg_token":
+        return f"{model}patch_generator.cls_token.token", (shape[1] + 1, shape[2])
+    if name == "pos_embed":
+        return f"{model}patch_generator.pos_embed", shape
+    return model + name.replace(".gamma", ".grandma"), shape
+
+
+def of_beit3(case: SourceCase) -> Made:
+    """Microsoft's file, in which queries, keys and values are three layers."""
+    model = timm.create_model(case.model, **case.options)
+    shapes = dict(_BEIT3_REST)
+    for name, value in model.state_dict().items():
+        for key, shape in beit3(name, tuple(value.shape)):
+            shapes[key] = shape
+    given = {key: torch.from_numpy(value) for key, value in weights(shapes, case.gain).items()}
+    model.load_state_dict(vit_filter(dict(given), model), strict=True)
+    return shapes, run(model, case).numpy()
+
+
+def beit3(name: str, shape: tuple[int, ...]) -> list[tuple[str, tuple[int, ...]]]:
+    """Microsoft's names for one of timm's."""
+    if name.startswith(("head.", "fc_norm.")):
+        return [(name, shape)]
+    if name == "pos_embed":
+        return [("beit3.encoder.embed_positions.A.weight", (shape[1] + 2, shape[2]))]
+    if not name.startswith("blocks."):
+        return [(f"beit3.vision_embed.{name.removeprefix('patch_embed.')}", shape)]
+    layers = {
+        "norm1": "self_attn_layer_norm.A",
+        "attn.norm": "self_attn.inner_attn_ln.A",
+        "attn.proj": "self_attn.out_proj.A",
+        "norm2": "final_layer_norm.A",
+        "mlp.fc1": "ffn.A.fc1",
+        "mlp.norm": "ffn.A.ffn_layernorm",
+        "mlp.fc2": "ffn.A.fc2",
+    }
+    _, index, layer, leaf = re.fullmatch(r"(blocks)\.(\d+)\.(.+)\.(\w+)", name).groups()
+    prefix = f"beit3.encoder.layers.{index}"
+    if layer == "attn.qkv":
+        return [(f"{prefix}.self_attn.{part}_proj.A.{leaf}", (shape[0] // 3, *shape[1:])) for part in "qkv"]
+    return [(f"{prefix}.{layers[layer]}.{leaf}", shape)]
+
+
 def google_vit(dim: int = 16, hidden: int = 32, heads: int = 2, depth: int = 2) -> Shapes:
     """An augreg file."""
     shapes: Shapes = {"cls": (1, 1, dim), "embedding/kernel": (16, 16, 3, dim), "embedding/bias": (dim,)}
@@ -323,11 +398,22 @@ _OPEN_CLIP_TEXT = {"text.token_embedding.weight": (6, 4), "logit_scale": (1,)}
 _DECODER = {"mask_token": (1, 1, 8), "decoder_embed.weight": (8, 16), "decoder_pos_embed": (1, 5, 8)}
 _DINO_HEAD = {"head.mlp.0.weight": (8, 16), "head.last_layer.weight_v": (5, 8)}
 _MASK = {"mask_token": (1, 16)}
+_TIPSV2_REST = {"vision_encoder.mask_token": (1, 16), "text_encoder.token_embedding.weight": (6, 4)}
+_SWIN_BUFFERS = {"layers.0.blocks.1.attn_mask": (4, 16, 16), "layers.0.blocks.0.attn.relative_position_index": (16, 16)}
+_SWIN_V2_BUFFERS = {"layers.0.blocks.0.attn.relative_coords_table": (1, 7, 7, 2)}
+_RADIO_REST = {"radio_model.input_conditioner.norm_mean": (3, 1, 1), "radio_model.summary_idxs": (2,)}
+_BEIT3_REST = {
+    "beit3.text_embed.weight": (6, 16),
+    "beit3.vision_embed.mask_token": (1, 1, 16),
+    "beit3.encoder.embed_positions.B.weight": (6, 16),
+    "beit3.encoder.layers.0.ffn.B.fc1.weight": (32, 16),
+}
 
 MAKERS: dict[str, Callable[[SourceCase], Made]] = {
     "torchvision_vit": of_module(tv_vit),
     "torchvision_vit_file": of_module(tv_vit, published),
     "torchvision_swin": of_module(lambda: SwinTransformer([4, 4], 8, [2, 2], [1, 2], [4, 4], num_classes=10)),
+    "torchvision_swin_v2": of_module(tv_swin_v2),
     "torchvision_efficientnet": of_module(tv_efficientnet),
     "torchvision_efficientnetv2": of_module(tv_efficientnetv2),
     "transformers_vit": of_transformers(hf_vit),
@@ -344,19 +430,25 @@ MAKERS: dict[str, Callable[[SourceCase], Made]] = {
     "transformers_dinov2_reg_module": of_transformers_module(hf_dinov2_reg, class_token),
     "transformers_swin": of_transformers(hf_swin),
     "transformers_swin_module": of_transformers_module(hf_swin),
+    "transformers_swin_v2": of_transformers(hf_swin_v2),
     "transformers_efficientnet": of_transformers(hf_efficientnet),
     "transformers_resnet": of_transformers(lambda: hf_resnet("bottleneck")),
     "transformers_resnet_basic": of_transformers(lambda: hf_resnet("basic")),
     "google_vit": of_npz(google_vit()),
     "google_siglip": of_npz(google_siglip()),
-    "microsoft_swin": of_timm(microsoft, swin_filter),
+    "microsoft_swin": of_timm(microsoft, swin_filter, _SWIN_BUFFERS),
+    "microsoft_swin_v2": of_timm(microsoft, swin_v2_filter, _SWIN_BUFFERS | _SWIN_V2_BUFFERS),
     "deit3": of_timm(deit3, lambda state, model: deit_filter(state, model, adapt_layer_scale=True)),
     "dino": of_timm(backbone, without_backbone, _DINO_HEAD),
     "dinov2": of_timm(dinov2, vit_filter, _MASK),
     "dinov2_chunked": of_timm(chunked, without_chunks, _MASK),
+    "tipsv2": of_timm(tipsv2, vit_filter, _TIPSV2_REST),
     "mae": of_timm(same, without_decoder, _DECODER),
     "openai_clip": of_timm(clip, vit_filter, _CLIP_TEXT),
     "open_clip": of_timm(trunk, vit_filter, _OPEN_CLIP_TEXT),
+    "aimv2": of_timm(aimv2, vit_filter),
+    "beit3": of_beit3,
+    "radio": of_timm(radio, vit_filter, _RADIO_REST),
 }
 
 

@@ -27,6 +27,7 @@ class Net(nnx.Module):
     """A convolution, a norm, position embeddings and a classifier."""
 
     input_conv = "conv_stem"
+    heads = ("classifier",)
 
     def __init__(self, num_classes=4, in_chans=3, tokens=2, padding="SAME", param_dtype=jnp.float32, seed=0):
         rngs = nnx.Rngs(seed)

@@ -4,6 +4,8 @@ from collections.abc import Collection
 
 from jaxvision.paths import suggestion
 from jaxvision.weights.errors import WeightsError
+from jaxvision.weights.sources.aimv2 import AIMV2
+from jaxvision.weights.sources.beit3 import BEIT3
 from jaxvision.weights.sources.deit3 import DEIT3
 from jaxvision.weights.sources.dino import DINO
 from jaxvision.weights.sources.dinov2 import DINOV2
@@ -15,6 +17,7 @@ from jaxvision.weights.sources.mae import MAE
 from jaxvision.weights.sources.microsoft_swin import MICROSOFT_SWIN
 from jaxvision.weights.sources.open_clip import OPEN_CLIP
 from jaxvision.weights.sources.openai_clip import OPENAI_CLIP
+from jaxvision.weights.sources.radio import RADIO
 from jaxvision.weights.sources.source import Source
 from jaxvision.weights.sources.timm import TIMM
 from jaxvision.weights.sources.torchvision import TORCHVISION
@@ -38,6 +41,9 @@ SOURCES = {
         MAE,
         OPENAI_CLIP,
         OPEN_CLIP,
+        AIMV2,
+        BEIT3,
+        RADIO,
         LUKEMELAS,
     )
 }
@@ -56,7 +62,7 @@ def find_source(name: str | None, keys: Collection[str]) -> Source:
         return _recognised(keys)
     if name not in SOURCES:
         known = ", ".join(map(repr, SOURCES))
-        near = suggestion(name, SOURCES) or ";"
+        near = suggestion(name, SOURCES, count=1) or ";"
         raise WeightsError(f"unknown format {name!r}{near} there are {known}, and None to detect it")
     return SOURCES[name]
 

@@ -1,9 +1,10 @@
-"""The authors' DINOv2 (github.com/facebookresearch/dinov2), its checkpoints of training too.
+"""The authors' DINOv2 (github.com/facebookresearch/dinov2), its checkpoints of training too, and Google's TIPSv2.
 
-Blocks may be in chunks (``blocks.0.5.``, where the second number counts through all chunks). The mask token and the
-heads of training are left aside.
+Blocks may be in chunks (``blocks.0.5.``, where the second number counts through all chunks). The mask token, the
+heads of training and text towers are left aside.
 """
 
+import re
 from collections.abc import Collection, Iterator
 
 import numpy as np
@@ -12,7 +13,7 @@ from jaxvision.weights.entry import Entry
 from jaxvision.weights.sources.renames import Renames
 from jaxvision.weights.sources.source import Named, Source, Weights
 
-_PREFIX = "backbone."
+_PREFIX = re.compile(r"(backbone|vision_encoder)\.")  # of checkpoints of training, and of TIPSv2
 _GATED = {"mlp.w12": "mlp.fc1", "mlp.w3": "mlp.fc2"}
 _PLAIN = ("norm1", "attn.qkv", "attn.proj", "ls1", "norm2", "mlp.fc1", "mlp.fc2", "ls2")
 _BLOCK = {name: name for name in _PLAIN} | _GATED
@@ -29,7 +30,7 @@ def _to_timm(weights: Weights, _variables: Collection[str]) -> Iterator[Named]:
 
 
 def _timm_name(key: str) -> str | None:
-    name = key.removeprefix(_PREFIX)
+    name = _PREFIX.sub("", key, count=1) if _PREFIX.match(key) else key
     chunk_and_name = _CHUNKED(name)
     return _RENAME(name if chunk_and_name is None else chunk_and_name.rpartition("/")[2])
 
@@ -55,9 +56,9 @@ def with_registers(entries: list[Named]) -> list[Named]:
 
 DINOV2 = Source(
     "dinov2",
-    "the authors' DINOv2",
-    marks=("mask_token", "backbone.mask_token"),
+    "the authors' DINOv2 and TIPSv2",
+    marks=("mask_token", "backbone.mask_token", "vision_encoder.mask_token"),
     unless=("decoder_embed.weight",),
     to_timm=_to_timm,
-    aside=("mask_token", "backbone.mask_token", "dino_head.*", "ibot_head.*"),
+    aside=("mask_token", "*.mask_token", "dino_head.*", "ibot_head.*", "text_encoder.*", "temperature"),
 )
