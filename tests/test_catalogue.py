@@ -10,8 +10,10 @@ from flax import nnx
 from jaxvision import catalogue
 from jaxvision.catalogue import by_architecture, entries, imagenet_classes
 from jaxvision.data.transforms import Preprocess
+from jaxvision.models.feature_net import features_only
 from jaxvision.paths import named_variables
 from jaxvision.registry import create_model, families, model_info
+from tests.reference.features import features
 
 EVERY_HEAD = sorted(
     {
@@ -22,16 +24,20 @@ EVERY_HEAD = sorted(
 )
 
 
-def count(name):
-    """Parameters and BatchNorm statistics of a model, built without memory."""
-    sizes = {nnx.Param: 0, nnx.BatchStat: 0}
+def measure(name):
+    """Of a model, built without memory: parameters, BatchNorm statistics, feature maps, parameters that these need."""
+    found = {}
+
+    def sizes(model, kind):
+        return sum(v.get_value().size for v in named_variables(model).values() if isinstance(v, kind))
 
     def build():
-        for variable in named_variables(create_model(name)).values():
-            sizes[type(variable)] += variable.get_value().size
+        model = create_model(name)
+        found["counts"] = sizes(model, nnx.Param), sizes(model, nnx.BatchStat)
+        found["features"] = tuple(tuple(level) for level in model.feature_info), sizes(features_only(model), nnx.Param)
 
     jax.eval_shape(build)
-    return tuple(sizes.values())
+    return found["counts"], found["features"]
 
 
 @pytest.mark.parametrize("architecture", list(families()))
@@ -42,10 +48,15 @@ def test_every_registered_name_is_a_model_of_timm(architecture):
 
 
 @pytest.mark.parametrize("name", EVERY_HEAD)
-def test_every_registered_model_has_exactly_timms_counts(name):
+def test_every_registered_model_has_exactly_timms_counts_and_feature_maps(name):
     """Every architecture, with every size of head that its weights come with."""
     info = model_info(name)
-    assert count(name) == (info.num_params, info.num_batch_stats)
+    counts, (levels, size) = measure(name)
+    assert counts == (info.num_params, info.num_batch_stats)
+    timms, timms_size = features()[info.architecture]
+    assert levels == timms
+    if info == by_architecture()[info.architecture][0]:  # the size of image that the reference is for
+        assert size == timms_size
 
 
 def test_the_counts_are_not_all_alike():
