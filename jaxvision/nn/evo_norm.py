@@ -2,12 +2,12 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxvision.nn.group_norm import count_groups, group_statistics
+from jaxvision.nn.init import constant
 
 
 class EvoNorm2dS0(nnx.Module):
@@ -39,9 +39,9 @@ class EvoNorm2dS0(nnx.Module):
         self.groups = count_groups(num_features, groups, group_size)
         self.eps = eps
         self.dtype = dtype
-        self.scale = nnx.Param(jnp.asarray(np.ones(num_features, param_dtype)))
-        self.bias = nnx.Param(jnp.asarray(np.zeros(num_features, param_dtype)))
-        self.v = nnx.Param(jnp.asarray(np.ones(num_features, param_dtype))) if apply_act else None
+        self.scale = nnx.Param(constant(1, num_features, param_dtype))
+        self.bias = nnx.Param(constant(0, num_features, param_dtype))
+        self.v = nnx.Param(constant(1, num_features, param_dtype)) if apply_act else None
 
     def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b h w c"]:
         """Normalises and activates; ``train`` changes nothing and is there because batch normalisation has it."""

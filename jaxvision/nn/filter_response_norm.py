@@ -2,10 +2,11 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+
+from jaxvision.nn.init import constant
 
 
 class FilterResponseNorm(nnx.Module):
@@ -29,9 +30,9 @@ class FilterResponseNorm(nnx.Module):
     ):
         self.eps = eps
         self.dtype = dtype
-        self.scale = nnx.Param(jnp.asarray(np.ones(num_features, param_dtype)))
-        self.bias = nnx.Param(jnp.asarray(np.zeros(num_features, param_dtype)))
-        self.tau = nnx.Param(jnp.asarray(np.zeros(num_features, param_dtype))) if apply_act else None
+        self.scale = nnx.Param(constant(1, num_features, param_dtype))
+        self.bias = nnx.Param(constant(0, num_features, param_dtype))
+        self.tau = nnx.Param(constant(0, num_features, param_dtype)) if apply_act else None
 
     def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b h w c"]:
         """Normalises and thresholds; ``train`` changes nothing and is there because batch normalisation has it."""

@@ -2,10 +2,11 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+
+from jaxvision.nn.init import constant
 
 
 class GroupNorm(nnx.Module):
@@ -37,8 +38,8 @@ class GroupNorm(nnx.Module):
         self.groups = count_groups(num_features, num_groups, group_size)
         self.eps = eps
         self.dtype = dtype
-        self.scale = nnx.Param(jnp.asarray(np.full(num_features, 0 if zero_scale else 1, param_dtype)))
-        self.bias = nnx.Param(jnp.asarray(np.zeros(num_features, param_dtype)))
+        self.scale = nnx.Param(constant(0 if zero_scale else 1, num_features, param_dtype))
+        self.bias = nnx.Param(constant(0, num_features, param_dtype))
 
     def __call__(self, x: Float[Array, "b *space c"], train: bool = False) -> Float[Array, "b *space c"]:
         """Normalises; ``train`` changes nothing and is there because batch normalisation has it."""
