@@ -30,8 +30,9 @@ class Stack(nnx.List):
         remat: recompute in the backward pass instead of storing: ``"full"`` stores only what enters each block,
             ``"dots"`` also the results of matrix products, ``"dots_with_no_batch_dims"`` only those without a batch
             axis.
-        scan: compile one block for all that follow one another and are alike but for their arrays and drop rates, or
-            one pair of blocks where pairs are, and loop over it: docs/speed.md has the compile times. Other blocks,
+        scan: compile one block for all that follow one another and are alike but for their arrays, drop rates and the
+            numbers that a module names in ``per_block`` (such as `jaxvision.nn.DiffAttention`), or one pair of blocks
+            where pairs are, and loop over it: docs/speed.md has the compile times. Other blocks,
             such as the first of a ResNet's stage, run by themselves, as do hooked ones (see `jaxvision.intercept`).
             Parameters stay separate and are stacked inside the compiled function, at the cost of one transient copy;
             `jaxvision.nn.stack_blocks` stacks them outside.
@@ -125,18 +126,19 @@ class Stack(nnx.List):
 
 
 class _Column:
-    """Blocks that differ only in their arrays and drop rates, as one block and what differs, stacked."""
+    """Blocks that differ only in their arrays, drop rates and numbers, as one block and what differs, stacked."""
 
     def __init__(self, blocks: Sequence[tuple[int, nnx.Module]]):
         self.blocks = [block for _, block in blocks]
-        self.graphdef, state = nnx.split(_without_drop_settings(self.blocks[0]), graph=True)
+        self.graphdef, state = nnx.split(_without_settings(self.blocks[0]), graph=True)
         self.template = nnx.to_pure_dict(state)
         arrays = _stacked({n: v.get_value() for n, v in named_variables(block).items()} for block in self.blocks)
-        self.layers = arrays, _drop_settings(blocks)
+        numbers = _stacked(_numbers(block) for block in self.blocks)
+        self.layers = arrays, (_drop_settings(blocks), numbers)
 
     def run(self, layer: tuple[Any, Any], x: Array, *, train: bool, rngs: Rngs) -> tuple[Array, dict[str, Array]]:
-        """One block with one layer's arrays, rates and paths; its new batch statistics beside the result."""
-        values, settings = layer
+        """One block with one layer's arrays, rates, paths and numbers; its new batch statistics beside the result."""
+        values, (settings, numbers) = layer
         block = nnx.merge(self.graphdef, self.template, copy=True)
         variables = named_variables(block)
         for name, value in values.items():
@@ -144,6 +146,10 @@ class _Column:
         for path, site in _drop_sites(block).items():
             if path in settings:
                 site.rate, site.path_hash = settings[path]
+        modules = named_modules(block)
+        for where, number in numbers.items():
+            path, _, name = where.rpartition(".")
+            setattr(modules[path], name, number)
         x = block(x, train=train, rngs=rngs)
         return x, {n: v.get_value() for n, v in variables.items() if isinstance(v, nnx.BatchStat)}
 
@@ -170,16 +176,28 @@ def _drop_settings(blocks: Sequence[tuple[int, nnx.Module]]) -> dict[str, tuple[
 
 def _signature(block: nnx.Module) -> tuple[Any, Any]:
     """What blocks have in common that one compiled block can stand for."""
-    graphdef, _ = nnx.split(_without_drop_settings(block), graph=True)
+    graphdef, _ = nnx.split(_without_settings(block), graph=True)
     shapes = {n: (v.get_value().shape, v.get_value().dtype) for n, v in named_variables(block).items()}
     return graphdef, shapes
 
 
-def _without_drop_settings(block: nnx.Module) -> nnx.Module:
+def _without_settings(block: nnx.Module) -> nnx.Module:
     copy = nnx.clone(block, variables=False, graph=True)
     for site in _drop_sites(copy).values():
         site.rate, site.path_hash = 0.0, None
+    for module in named_modules(copy).values():
+        for name in getattr(module, "per_block", ()):
+            setattr(module, name, 0.0)
     return copy
+
+
+def _numbers(block: nnx.Module) -> dict[str, Any]:
+    """Attributes by path that may differ from block to block."""
+    return {
+        f"{path}.{name}": getattr(module, name)
+        for path, module in named_modules(block).items()
+        for name in getattr(module, "per_block", ())
+    }
 
 
 def _repeats(alike: Sequence[Any], first: int, period: int) -> int:
@@ -194,5 +212,5 @@ def _drop_sites(block: nnx.Module) -> dict[str, DropSite]:
     return {path: module for path, module in named_modules(block).items() if isinstance(module, DropSite)}
 
 
-def _stacked(trees: Iterable[dict[str, Array]]) -> dict[str, Array]:
+def _stacked(trees: Iterable[dict[str, Any]]) -> dict[str, Array]:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)

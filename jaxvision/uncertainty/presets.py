@@ -57,5 +57,7 @@ def _before(classifier: str, modules: dict[str, nnx.Module]) -> list[Place]:
 
 
 def _after(block: str, modules: dict[str, nnx.Module]) -> list[Place]:
-    branches = [path for name in ("attn", "mlp") if (path := f"{block}.{name}") in modules]
+    branches = [path for path in modules if path.startswith(f"{block}.") and path.endswith((".attn", ".mlp"))]
+    if f"{block}.in_proj" in modules:  # attention and MLP have their layers in common: what both add together
+        branches = [f"{block}.drop_path"]
     return [Place(path, "element", "output") for path in branches] or [Place(block, "channel", "output")]

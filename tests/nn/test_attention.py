@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxvision.interception import intercept
 from jaxvision.nn.attention import Attention, attend
+from jaxvision.nn.diff_attention import DiffAttention
 from jaxvision.nn.drop import Dropout
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def inputs(*shape):
@@ -77,3 +81,58 @@ def test_qk_norm_needs_its_weights():
     before = attention(x)
     attention.q_norm.scale[...] = 3 * attention.q_norm.scale[...]
     assert np.abs(attention(x) - before).max() > 1e-6
+
+
+def test_differential_attention_is_the_papers():
+    """Ye et al. 2024, eq. 1 to 3, one head at a time; the first channels of a head's queries and keys are one map's."""
+    dim, heads, index = 16, 2, 3
+    attention = DiffAttention(dim, heads, index=index, rngs=nnx.Rngs(0))
+    attention.sub_norm.scale[...] = jnp.linspace(0.5, 1.5, dim // heads)
+    x = jax.random.normal(jax.random.key(0), (5, dim))
+    q, k, v = np.split(np.asarray(attention.qkv(4 * x), np.float64), 3, axis=-1)
+    start = 0.8 - 0.6 * np.exp(-0.3 * index)
+    q1, k1, q2, k2 = (np.asarray(getattr(attention, f"lambda_{name}")[...]) for name in ("q1", "k1", "q2", "k2"))
+    factor = np.exp(q1 @ k1) - np.exp(q2 @ k2) + start
+
+    def softmax(logits):
+        return np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+
+    out = np.zeros((5, dim))
+    for head in range(heads):
+        first, second, whole = (
+            slice(8 * head, 8 * head + 4),
+            slice(8 * head + 4, 8 * head + 8),
+            slice(8 * head, 8 * head + 8),
+        )
+        maps = [softmax(q[:, part] @ k[:, part].T / 2) for part in (first, second)]
+        y = (maps[0] - factor * maps[1]) @ v[:, whole]
+        y = y / np.sqrt((y**2).mean(-1, keepdims=True) + 1e-5) * np.asarray(attention.sub_norm.scale[...])
+        out[:, whole] = (1 - start) * y
+    np.testing.assert_allclose(attention(4 * x[None])[0], attention.proj(jnp.asarray(out, jnp.float32)), atol=1e-5)
+
+
+def test_hooks_see_both_maps_of_differential_attention():
+    attention = DiffAttention(16, 2, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(0), (3, 5, 16))
+    seen = []
+
+    def hook(site, call, weights, *args):
+        seen.append(weights)
+        return call(weights, *args)
+
+    hook.unfuses = True
+    np.testing.assert_allclose(intercept(attention, {"attn_drop": hook})(x), attention(x), atol=1e-6)
+    assert [weights.shape for weights in seen] == [(3, 4, 5, 5)]
+    np.testing.assert_allclose(seen[0].sum(-1), 1, atol=1e-5)
+
+
+def test_differential_heads_need_two_maps():
+    with pytest.raises(ValueError, match="12 is not divisible by 4 heads of 2 attention maps"):
+        DiffAttention(12, 4, rngs=nnx.Rngs(0))
+
+
+def test_a_mask_holds_for_both_maps():
+    attention = DiffAttention(16, 2, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(0), (1, 5, 16))
+    mask = jnp.where(jnp.arange(5) < 3, 0.0, -jnp.inf) * jnp.ones((2, 5, 1))
+    np.testing.assert_allclose(attention(x, bias=mask)[:, :3], attention(x[:, :3]), atol=1e-6)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxvision.nn.pool import AttentionPoolLatent, avg_pool, global_pool, max_pool
+from jaxvision.nn.pool import AttentionPoolLatent, avg_pool, global_pool, max_pool, refined_pool
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def maps(*shape):
@@ -56,3 +58,13 @@ def test_attention_pool_ignores_the_order_of_tokens():
     pool = AttentionPoolLatent(16, 2, rngs=nnx.Rngs(0))
     x = maps(2, 9, 16)
     np.testing.assert_allclose(pool(x), pool(x[:, ::-1]), atol=1e-5)
+
+
+def test_refined_pool_attends_without_weights():
+    x = maps(2, 3, 8)
+    for head in (slice(4), slice(4, 8)):
+        part = np.asarray(x[0, :, head])
+        weights = np.exp(part @ part.T / 2)
+        refined = weights / weights.sum(-1, keepdims=True) @ part
+        np.testing.assert_allclose(refined_pool(x, 2, "token")[0, head], refined[0], atol=1e-5)
+        np.testing.assert_allclose(refined_pool(x, 2, "avg")[0, head], refined.mean(0), atol=1e-5)
