@@ -16,7 +16,18 @@ import tyro
 from jaxvision.cli.errors import CommandError, UsageError
 from jaxvision.version import __version__
 
-COMMANDS = ("train", "finetune", "evaluate", "uncertainty", "prepare", "predict", "convert", "models", "demo")
+COMMANDS = (
+    "train",
+    "finetune",
+    "evaluate",
+    "uncertainty",
+    "prepare",
+    "predict",
+    "explain",
+    "convert",
+    "models",
+    "demo",
+)
 
 
 def main(args: Sequence[str] | None = None) -> int:
