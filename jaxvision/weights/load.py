@@ -157,12 +157,17 @@ def _adapt(
     if first in arrays and first in shapes and arrays[first].shape[-2] != shapes[first][-2]:
         kernel = adapt_input_channels(arrays[first], shapes[first][-2])
         arrays[first] = arrays[first] if kernel is None else kernel
+    moved = {id(entry.array): entry.key for entry in entries.values()}  # which the model has under another name
+    keys = {
+        name: entries[name].key if name in entries else moved.get(id(array), name) for name, array in arrays.items()
+    }
     adapted = {
-        name: f"{entries[name].key}: {timm_shape(name, entries[name].array.shape)} to {timm_shape(name, array.shape)}"
+        name: f"{keys[name]}: {timm_shape(name, entries[name].array.shape)} to {timm_shape(name, array.shape)}"
         for name, array in arrays.items()
         if name in entries and array.shape != entries[name].array.shape
     }
-    fitted = {name: Entry(entries[name].key if name in entries else name, array) for name, array in arrays.items()}
+    adapted |= {name: f"{keys[name]}: as {timm_name(name)}" for name in arrays if name not in entries}
+    fitted = {name: Entry(keys[name], array) for name, array in arrays.items()}
     return fitted, adapted, failure
 
 

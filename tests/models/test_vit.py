@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 import jaxvision
+from jaxvision import uncertainty as uq
 from jaxvision.functional import to_functional
 from jaxvision.interception import intercept
 from jaxvision.nn.drop import DropSite
@@ -179,9 +180,21 @@ def test_pooling_may_change_with_the_weights():
     """The last norm goes where the other pooling has it, attention's pooling is left aside, and the report tells."""
     averaging, token = tiny(global_pool="avg", seed=1), tiny()
     token.norm.scale[...] = jnp.arange(16.0)
-    jaxvision.load_weights(averaging, weights_of(token))
+    report = jaxvision.load_weights(averaging, weights_of(token))
+    assert set(report.adapted) == {"norm.scale: as fc_norm.weight", "norm.bias: as fc_norm.bias"}
     np.testing.assert_array_equal(averaging.fc_norm.scale[...], np.arange(16.0))
     report = jaxvision.load_weights(tiny(seed=1), weights_of(tiny(global_pool="map")))
     assert "attn_pool.q.weight" in {timm_name(key) for key in report.dropped}
     with pytest.raises(WeightsMismatchError, match="attn_pool"):
         jaxvision.load_weights(nnx.eval_shape(lambda: tiny(global_pool="map")), weights_of(token))
+
+
+def test_presets_drop_what_the_branches_of_every_block_add():
+    def sites(block):
+        paths = (site.path for site in uq.inject(tiny(block), "all-blocks").plan.sites)
+        return {path for path in paths if path.startswith("blocks.1")}
+
+    two = {"blocks.1.attn", "blocks.1.mlp"}
+    things = {f"blocks.1.{branch}" for branch in ("attns.0.attn", "attns.1.attn", "ffns.0.mlp", "ffns.1.mlp")}
+    both = {"blocks.1.drop_path"}
+    assert [sites(block) for block in BLOCKS] == [two, two, things, both, both]
