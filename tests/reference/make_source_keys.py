@@ -21,7 +21,9 @@ import torchvision
 import transformers
 from safetensors import safe_open
 from safetensors.numpy import save_file
+from timm.layers import StdConv2d
 from timm.models.deit import checkpoint_filter_fn as deit_filter
+from timm.models.resnetv2 import ResNetV2
 from timm.models.swin_transformer import checkpoint_filter_fn as swin_filter
 from timm.models.swin_transformer_v2 import checkpoint_filter_fn as swin_v2_filter
 from timm.models.vision_transformer import checkpoint_filter_fn as vit_filter
@@ -125,13 +127,17 @@ def of_npz(shapes: Shapes) -> Callable[[SourceCase], Made]:
 
     def make(case: SourceCase) -> Made:
         model = timm.create_model(case.model, **case.options)
-        with tempfile.NamedTemporaryFile(suffix=".npz") as file:
-            np.savez(file, **weights(shapes, case.gain))
-            file.flush()
-            model.load_pretrained(file.name)
+        load_npz(model, weights(shapes, case.gain))
         return shapes, run(model, case).numpy()
 
     return make
+
+
+def load_npz(model: Any, arrays: dict[str, np.ndarray]) -> None:
+    with tempfile.NamedTemporaryFile(suffix=".npz") as file:
+        np.savez(file, **arrays)
+        file.flush()
+        model.load_pretrained(file.name)
 
 
 _VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -291,6 +297,34 @@ def without_decoder(state: dict[str, Any], model: torch.nn.Module) -> dict[str, 
     return {k: v for k, v in vit_filter(state, model).items() if not k.startswith("decoder_")}
 
 
+def of_bit(case: SourceCase) -> Made:
+    """Google's file, as timm's `load_pretrained` reads it; timm's own small BiT has the depth of the large one."""
+    conv = partial(StdConv2d, eps=1e-8)
+    model = ResNetV2(**case.options, stem_type="fixed", conv_layer=conv)
+    shapes = dict(bit(name, tuple(value.shape)) for name, value in model.state_dict().items())
+    load_npz(model, weights(shapes, case.gain))
+    return shapes, run(model, case).numpy()
+
+
+def bit(name: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    """Google's name and layout for one of timm's."""
+    layer, _, leaf = name.rpartition(".")
+    if layer == "head.fc":
+        return ("resnet/head/conv2d/bias", shape) if leaf == "bias" else ("resnet/head/conv2d/kernel", hwio(shape))
+    path = "resnet/root_block" if layer == "stem.conv" else "resnet"
+    if match := re.fullmatch(r"stages\.(\d)\.blocks\.(\d)\.(conv|norm|downsample\.conv)(\d?)", layer):
+        stage, block, kind, number = match.groups()
+        inside = "a/proj" if kind == "downsample.conv" else "abc"[int(number) - 1]
+        path = f"resnet/block{int(stage) + 1}/unit{int(block) + 1:02d}/{inside}"
+    if len(shape) == 4:
+        return f"{path}/standardized_conv2d/kernel", hwio(shape)
+    return f"{path}/group_norm/{'gamma' if leaf == 'weight' else 'beta'}", shape
+
+
+def hwio(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (*shape[2:], shape[1], shape[0])
+
+
 def tipsv2(name: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
     name, shape = dinov2(name.replace("mlp.fc", "mlp_fc"), shape)
     return f"vision_encoder.{name.replace('mlp_fc', 'mlp.fc')}", shape
@@ -436,6 +470,7 @@ MAKERS: dict[str, Callable[[SourceCase], Made]] = {
     "transformers_resnet_basic": of_transformers(lambda: hf_resnet("basic")),
     "google_vit": of_npz(google_vit()),
     "google_siglip": of_npz(google_siglip()),
+    "google_bit": of_bit,
     "microsoft_swin": of_timm(microsoft, swin_filter, _SWIN_BUFFERS),
     "microsoft_swin_v2": of_timm(microsoft, swin_v2_filter, _SWIN_BUFFERS | _SWIN_V2_BUFFERS),
     "deit3": of_timm(deit3, lambda state, model: deit_filter(state, model, adapt_layer_scale=True)),

@@ -62,6 +62,7 @@ _EFFICIENTNET = {"stages": _STAGES, "width": 0.25, "num_classes": 10}
 _V2_STAGES = (Stage("conv", 1, 3, 1, 1, 8), Stage("fused", 1, 3, 2, 4, 16), Stage("mbconv", 2, 3, 2, 4, 24, 0.25))
 _V2 = {"stages": _V2_STAGES, "stem_size": 8, "head_size": 32, "bn_eps": 1e-3, "num_classes": 10}
 _RESNET = {"layers": (1, 2), "channels": (16, 32), "num_classes": 10}
+_BIT = {"layers": (1, 2), "channels": (128, 256), "num_classes": 10}
 
 CASES = (
     SourceCase("torchvision_vit", "torchvision", "vit_tiny_patch16_224", _VIT),
@@ -86,6 +87,7 @@ CASES = (
     SourceCase("transformers_resnet_basic", "transformers", "resnet18", _RESNET),
     SourceCase("google_vit", "google_vit", "vit_tiny_patch16_224", _VIT),
     SourceCase("google_siglip", "google_vit", "vit_base_patch16_siglip_224", _VIT_FEATURES),
+    SourceCase("google_bit", "google_bit", "resnetv2_50x1_bit", _BIT),
     SourceCase("microsoft_swin", "microsoft_swin", "swin_tiny_patch4_window7_224", _SWIN),
     SourceCase("microsoft_swin_v2", "microsoft_swin", "swinv2_tiny_window8_256", _SWIN),
     SourceCase("deit3", "deit3", "deit3_small_patch16_224", _VIT),

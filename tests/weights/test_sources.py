@@ -17,6 +17,7 @@ from jaxvision.functional import variables_of
 from jaxvision.paths import named_variables
 from jaxvision.registry import families
 from jaxvision.weights import SOURCES, WeightsError, WeightsMismatchError, load_weights
+from jaxvision.weights.download import cached_path
 from jaxvision.weights.layout import timm_name, timm_shape
 from jaxvision.weights.sources import find_source
 from tests.reference.source_cases import CASES, SourceCase, read, weights
@@ -142,7 +143,7 @@ def test_no_file_is_of_two_sources():
         keys = list(named_variables(nnx.eval_shape(lambda name=name: jaxvision.create_model(name))))
         for form, found in ((timm_name, "timm"), (str, "jaxvision")):
             assert [n for n, s in SOURCES.items() if s.recognises(list(map(form, keys)))] == [found], name
-    assert {case.format for case in CASES} | {"timm", "jaxvision", "lukemelas", "google_bit"} == set(SOURCES)
+    assert {case.format for case in CASES} | {"timm", "jaxvision", "lukemelas"} == set(SOURCES)
 
 
 def test_a_source_that_is_not_known_shows_the_names_and_what_would_tell_one():
@@ -256,3 +257,21 @@ def test_the_half_precision_of_big_vision_is_read(tmp_path):
     load_weights(model, tmp_path / "model.npz")
     given = file["params/img/embedding/kernel"].astype(np.float32)
     np.testing.assert_array_equal(model.patch_embed.proj.kernel.get_value(), given)
+
+
+def test_googles_files_are_loaded_by_the_name_of_the_weights(tmp_path, monkeypatch):
+    """The address in the catalogue is of Google's own file; here it is in the cache of downloads already."""
+    monkeypatch.setenv("JAXVISION_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (case,) = by_id("google_vit")
+    info = jaxvision.model_info("vit_tiny_patch16_224.augreg_in21k_ft_in1k")
+    assert info.custom_load
+    path = cached_path(info.url, tmp_path)
+    path.parent.mkdir(parents=True)
+    file = file_of(case)
+    with path.open("wb") as opened:
+        np.savez(opened, **file)
+    model = jaxvision.create_model(info.name, pretrained=True, **case.options)
+    np.testing.assert_array_equal(model.cls_token.get_value(), file["cls"])
+    np.testing.assert_array_equal(model.head.kernel.get_value(), file["head/kernel"])
