@@ -5,6 +5,7 @@ product over the blocks says how much of each patch is in each token at the end.
 windows, shifted or not, and merging averages four tokens.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -114,7 +115,7 @@ class _Rollout:
             self.outputs = self.prefix + height * width
         else:
             self.prefix = 0
-            self.outputs = int(jnp.prod(jnp.asarray(self._map_size(len(model.layers) - 1))))
+            self.outputs = math.prod(self._map_size(len(model.layers) - 1))
 
     def pooled(self) -> Float[Array, "b tokens"]:
         """How much of each token at the end is in what is classified."""
