@@ -5,6 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxvision.nn.attention import Attention, Heads, attention_weights
@@ -33,10 +34,20 @@ class DiffHeads(Heads):
     maps = 2
     per_block = ("lambda_init",)
 
-    def __init__(self, dim: int, num_heads: int, *, index: int = 0, **options: Any):
-        super().__init__(dim, num_heads, **options)
-        layer: LayerArgs = {name: options[name] for name in LayerArgs.__annotations__ if name in options}  # type: ignore[assignment]
-        rngs, channels = layer["rngs"], dim // num_heads // self.maps
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        index: int = 0,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+        **options: Any,
+    ):
+        layer: LayerArgs = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
+        super().__init__(dim, num_heads, **options, **layer)
+        channels = dim // num_heads // self.maps
 
         def vector() -> nnx.Param:
             return nnx.Param(normal(0.1)(rngs.params(), (channels,), jnp.float32))
@@ -60,7 +71,8 @@ class DiffHeads(Heads):
             bias = jnp.repeat(bias, self.maps, axis=-3)
         weights = self.attn_drop(attention_weights(query, key, bias), rngs)
         weights = self.difference(weights).astype(value.dtype)
-        x = self.sub_norm(jnp.einsum("...hqk,...khd->...qhd", weights, value)) * (1 - self.lambda_init)
+        x = self.sub_norm(jnp.einsum("...hqk,...khd->...qhd", weights, value))
+        x = x * jnp.asarray(1 - self.lambda_init, x.dtype)
         return x.reshape(*x.shape[:-2], -1)
 
     def difference(self, weights: Float[Array, "*b maps*heads q k"]) -> Float[Array, "*b heads q k"]:
