@@ -104,7 +104,8 @@ class ResNetConfig:
             ("output_stride", self.output_stride, (8, 16, 32)),
         ):
             if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
+                *others, last = map(repr, known)
+                raise ValueError(f"{name} must be {', '.join(others)} or {last}, got {value!r}")
         if "basic" in self.blocks and (self.cardinality != 1 or self.base_width != 64):
             raise ValueError("cardinality and base_width are for bottleneck blocks")
         if self.widths is not None:

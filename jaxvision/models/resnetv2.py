@@ -96,7 +96,8 @@ class ResNetV2Config:
             ("output_stride", self.output_stride, (8, 16, 32)),
         ):
             if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
+                *others, last = map(repr, known)
+                raise ValueError(f"{name} must be {', '.join(others)} or {last}, got {value!r}")
         if len(self.layers) != len(self.channels):
             raise ValueError(f"layers {self.layers} and channels {self.channels} must have one entry per stage")
 
@@ -337,10 +338,7 @@ class ResNetV2(ImageModel):
         keys = site_keys(rngs)
         x = self.stem(images, train)
         yield f"stem.{self.stem.last}", x
-        if self.config.stem_pool == "zero":
-            x = max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 3, stride=2)
-        else:
-            x = max_pool(x, 3, stride=2, padding=1)
+        x = pool_stem(x, self.config.stem_pool)
         for index, stage in enumerate(self.stages):
             x = stage(x, train=train, rngs=keys)
             yield f"stages.{index}", x
@@ -369,6 +367,13 @@ class ResNetV2(ImageModel):
     ) -> Float[Array, "b classes"]:
         """Logits of pooled features."""
         return self.head(pooled, train, site_keys(rngs))
+
+
+def pool_stem(x: Float[Array, "b h w c"], border: str) -> Float[Array, "b h/2 w/2 c"]:
+    """Maximum over 3x3 windows of stride 2; with a ``"zero"`` border no less than 0 there, as in BiT."""
+    if border == "zero":
+        return max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 3, stride=2)
+    return max_pool(x, 3, stride=2, padding=1)
 
 
 def _conv(

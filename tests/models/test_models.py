@@ -36,12 +36,14 @@ SMALL = {
         ),
     },
     "resnet18": {"layers": (1, 2), "channels": (8, 16)},
+    "resnetv2_18": {"layers": (1, 2), "channels": (8, 16), "stem_chs": 8},
 }
 RATES = {
     "vit_tiny_patch16_224": ("drop_rate", "pos_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate"),
     "swin_tiny_patch4_window7_224": ("drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate"),
     "efficientnet_b0": ("drop_rate", "drop_path_rate"),
     "resnet18": ("drop_rate", "drop_path_rate"),
+    "resnetv2_18": ("drop_rate", "drop_path_rate"),
 }
 FAMILIES = pytest.mark.parametrize("name", SMALL)
 

@@ -13,7 +13,6 @@ CASES: tuple[Case, ...] = (
     Case("resnetv2_50d_dilated", "resnetv2_50d", (64, 64), {**_SMALL, "output_stride": 8}, gain=1.8),
     Case("resnetv2_50t_odd", "resnetv2_50t", (75, 65), _SMALL, gain=1.8),
     Case("resnetv2_50x1_bit_odd", "resnetv2_50x1_bit", (75, 65), _NARROW),
-    Case("resnetv2_50d_gn", "resnetv2_50d_gn", (64, 64), _SMALL),
     Case("resnetv2_50d_evos", "resnetv2_50d_evos", (64, 64), _SMALL),
     Case("resnetv2_50d_frn", "resnetv2_50d_frn", (64, 64), _SMALL),
 )
