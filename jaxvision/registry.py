@@ -76,14 +76,9 @@ def model_info(name: str) -> ModelInfo:
         ModelNameError: there is no such model; the nearest names are listed.
     """
     architecture, _, tag = name.partition(".")
-    rows = catalogue.by_architecture().get(architecture, ())
     if architecture not in families():
-        if rows:
-            raise ModelNameError(
-                f"{architecture!r} is a model of timm that jaxvision does not have yet"
-                f"{suggestion(architecture, families())}"
-            )
         raise ModelNameError(f"unknown model {architecture!r}{suggestion(architecture, families())}")
+    rows = catalogue.by_architecture()[architecture]
     if tag:
         for info in rows:
             if info.name == name:

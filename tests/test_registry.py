@@ -108,10 +108,8 @@ def test_wrong_names_are_answered_with_right_ones(name, message):
             function(name)
 
 
-def test_a_model_of_timm_that_is_not_here_yet_is_said_to_be_so():
-    missing = next(name for name in by_architecture() if name not in families())
-    with pytest.raises(ModelNameError, match=f"'{missing}' is a model of timm that jaxvision does not have yet"):
-        create_model(missing)
+def test_every_architecture_of_the_catalogue_has_a_family_and_the_other_way_round():
+    assert set(families()) == set(by_architecture())
 
 
 def test_weights_of_a_file_replace_all_random_ones(saved):
