@@ -86,10 +86,10 @@ def test_output_stride(output_stride, side):
         "resnetv2_18d", layers=(1, 1, 1, 1), channels=(8, 8, 8, 8), stem_chs=8, output_stride=output_stride
     )
     assert jax.eval_shape(model.forward_features, X).shape == (2, side, side, 8)
-    assert [level.reduction for level in model.feature_levels()] == [
-        2,
-        *(min(r, output_stride) for r in (4, 8, 16, 32)),
-    ]
+    reductions = [2, *(min(reduction, output_stride) for reduction in (4, 8, 16, 32))]
+    assert [level.reduction for level in model.feature_levels()] == reductions
+    projected = [stage.blocks[0].downsample is not None for stage in model.stages]
+    assert projected == [False, True, True, True], "also where a dilation takes the place of a stride, as in timm"
 
 
 def test_scanned_blocks_train_as_unrolled_ones():

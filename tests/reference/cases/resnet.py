@@ -18,10 +18,8 @@ CASES: tuple[Case, ...] = (
     Case("seresnext26d", "seresnext26d_32x4d", (64, 64), gain=1.2),
     Case("resnetaa34d", "resnetaa34d", (64, 64), gain=1.2),
     Case("resnetrs50", "resnetrs50", (64, 64), gain=1.2),
-    Case("resnet50_gn", "resnet50_gn", (64, 64), _SHORT),
     Case("resnetblur18_odd", "resnetblur18", (75, 65), _SHORT),
     Case("resnetblur50d_dilated", "resnetblur50d", (64, 64), {**_SHORT, "output_stride": 8}, gain=2.0),
-    Case("resnetaa50d_dilated", "resnetaa50d", (64, 64), {**_SHORT, "output_stride": 16}, gain=2.0),
     Case("ecaresnetlight", "ecaresnetlight", (64, 64), _SHORT, gain=2.0),
     Case("test_resnet", "test_resnet", (64, 64), {"num_classes": 10}, gain=1.2),
 )

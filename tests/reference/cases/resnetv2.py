@@ -9,7 +9,6 @@ _SMALL: dict[str, Any] = {**_NARROW, "layers": (1, 1, 1, 2)}
 
 CASES: tuple[Case, ...] = (
     Case("resnetv2_18_odd", "resnetv2_18", (75, 65), _SMALL, gain=1.8),
-    Case("resnetv2_34d_dilated", "resnetv2_34d", (64, 64), {**_SMALL, "output_stride": 16}, gain=1.8),
     Case("resnetv2_50d_dilated", "resnetv2_50d", (64, 64), {**_SMALL, "output_stride": 8}, gain=1.8),
     Case("resnetv2_50t_odd", "resnetv2_50t", (75, 65), _SMALL, gain=1.8),
     Case("resnetv2_50x1_bit_odd", "resnetv2_50x1_bit", (75, 65), _NARROW),
