@@ -1,4 +1,4 @@
-# Usage: make demo | test | lint | parity | bench | clean      (PYTHON= and VENV= choose the interpreter and environment)
+# Usage: make demo | test | lint | parity | docs | bench | clean   (PYTHON= and VENV= choose the interpreter and environment)
 PYTHON ?= python3
 VENV ?= .venv
 PARITY_VENV ?= .venv-parity
@@ -10,7 +10,7 @@ PARITY_STAMP := $(PARITY_VENV)/.installed
 export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
 export MALLOC_MMAP_THRESHOLD_ ?= 8589934592
 
-.PHONY: demo test lint parity golden bench clean install
+.PHONY: demo test lint parity golden docs bench clean install
 
 install: $(STAMP)
 
@@ -38,8 +38,13 @@ $(PARITY_STAMP): pyproject.toml
 	$(PARITY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+# Every architecture, and whatever else has a counterpart there; writes docs/parity.csv. --missing goes on with a sweep.
 parity: $(PARITY_STAMP)
-	$(PARITY_VENV)/bin/python -m pytest -m parity tests/parity
+	$(PARITY_VENV)/bin/python -m pytest -n 2 -m parity tests/parity tests/test_docs.py
+
+# Writes docs/models.md from the catalogue and docs/parity.csv.
+docs: $(STAMP)
+	$(BIN)/python docs/make_models.py
 
 # Rewrites the committed golden vectors from timm.
 golden: $(PARITY_STAMP)

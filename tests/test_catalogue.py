@@ -2,6 +2,7 @@
 
 import csv
 from importlib import resources
+from pathlib import Path
 
 import jax
 import pytest
@@ -12,7 +13,7 @@ from jaxvision.catalogue import by_architecture, entries, imagenet_classes
 from jaxvision.data.transforms import Preprocess
 from jaxvision.models.feature_net import features_only
 from jaxvision.paths import named_variables
-from jaxvision.registry import create_model, families, model_info
+from jaxvision.registry import create_model, families, list_models, model_info
 from tests.reference.features import features
 
 EVERY_HEAD = sorted(
@@ -24,8 +25,15 @@ EVERY_HEAD = sorted(
 )
 
 
+with (Path(__file__).parent / "reference" / "architectures.csv").open(newline="") as file:
+    ARCHITECTURES = {row["name"]: row for row in csv.DictReader(file)}
+
+
 def measure(name):
-    """Of a model, built without memory: parameters, BatchNorm statistics, feature maps, parameters that these need."""
+    """Of a model, built without memory: parameters, BatchNorm statistics, feature maps, parameters that these need.
+
+    And the width of its features and the number of entries in timm's state dict.
+    """
     found = {}
 
     def sizes(model, kind):
@@ -34,10 +42,19 @@ def measure(name):
     def build():
         model = create_model(name)
         found["counts"] = sizes(model, nnx.Param), sizes(model, nnx.BatchStat)
+        variables = named_variables(model)
+        norms = sum(path.endswith(".mean") for path in variables)  # timm's also count their batches
+        found["architecture"] = {"num_features": model.num_features, "state_dict_keys": len(variables) + norms}
         found["features"] = tuple(tuple(level) for level in model.feature_info), sizes(features_only(model), nnx.Param)
 
     jax.eval_shape(build)
-    return found["counts"], found["features"]
+    return found["counts"], found["architecture"], found["features"]
+
+
+def test_everything_that_timm_has_is_here():
+    assert len(list_models()) == len(ARCHITECTURES) == 416
+    assert set(list_models()) == set(ARCHITECTURES) == set(by_architecture())
+    assert len(list_models(pretrained=True)) == len(list_models("*.*")) == 657
 
 
 @pytest.mark.parametrize("architecture", list(families()))
@@ -51,12 +68,15 @@ def test_every_registered_name_is_a_model_of_timm(architecture):
 def test_every_registered_model_has_exactly_timms_counts_and_feature_maps(name):
     """Every architecture, with every size of head that its weights come with."""
     info = model_info(name)
-    counts, (levels, size) = measure(name)
+    counts, architecture, (levels, size) = measure(name)
     assert counts == (info.num_params, info.num_batch_stats)
+    reference = ARCHITECTURES[info.architecture]
+    assert architecture["num_features"] == int(reference["num_features"])
     timms, timms_size = features()[info.architecture]
     assert levels == timms
     if info == by_architecture()[info.architecture][0]:  # the size of image that the reference is for
         assert size == timms_size
+        assert architecture["state_dict_keys"] == int(reference["state_dict_keys"])
 
 
 def test_the_counts_are_not_all_alike():
@@ -77,6 +97,21 @@ def test_rows_are_facts_of_timm():
     assert entries()["vit_base_patch16_224.augreg_in21k"].num_classes == 21843
     assert entries()["vit_base_patch16_224.dino"].num_classes == 0
     assert entries()["efficientnet_b6"].tag is None
+
+
+def test_accuracies_are_those_published():
+    info = entries()["resnet50.a1_in1k"]
+    assert (info.top1, info.top5) == (80.382, 94.598)
+    assert [(r.img_size, r.crop_pct, r.top1) for r in info.results] == [(224, 0.95, 80.382), (288, 1.0, 81.24)]
+    assert entries()["vit_base_patch16_224.augreg_in21k"].top1 is None
+    assert sum(info.top1 is not None for info in entries().values()) == 418
+    assert all(info.num_classes == 1000 and info.top5 > info.top1 for info in entries().values() if info.results)
+
+
+def test_weights_for_research_only_are_known():
+    assert entries()["resnet50.fb_swsl_ig1b_ft_in1k"].non_commercial
+    assert entries()["vit_large_patch14_clip_224.apple_mclip2_dfndr2b"].non_commercial
+    assert not entries()["resnet50.tv_in1k"].non_commercial
 
 
 def test_rows_of_an_architecture_keep_timms_order():
@@ -104,6 +139,8 @@ def test_preprocessing_for_other_sizes_and_channels():
 def test_info_prints_what_one_wants_to_know():
     text = str(entries()["resnet50.a1_in1k"])
     for fact in ("resnet50.a1_in1k", "25,557,032", "53,120", "224 x 224", "bicubic", "apache-2.0", "timm/resnet50"):
+        assert fact in text
+    for fact in ("4.09", "80.38, 94.60 at 224 (crop 0.95)", "81.24, 95.11 at 288 (crop 1.0)"):
         assert fact in text
 
 

@@ -1,28 +1,59 @@
-"""The documentation's snippets run, in order, page by page."""
+"""The documentation's snippets run, in order, page by page; pages that are made are up to date."""
 
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from docs import make_models
+from jaxvision.registry import list_models
+from tests.parity import table
 
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-def snippets(page: str) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
-
-
-@pytest.mark.parametrize("page", ["research.md"])
-def test_snippets_run(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    found = snippets(page)
+def run_snippets(page: str, languages: str) -> None:
+    """Runs a page's blocks in some languages: ``python``, or ``py`` for what needs PyTorch."""
+    found = re.findall(rf"^```(?:{languages})\n(.*?)^```", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
     assert found
     namespace: dict = {}
     for number, code in enumerate(found, 1):
         exec(compile(code, f"{page}, snippet {number}", "exec"), namespace)
 
 
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory with what the snippets read."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)).save("cat.jpg")
+
+
+@pytest.mark.parametrize("page", ["research.md", "coming-from.md"])
+def test_snippets_run(page, folder):
+    run_snippets(page, "python")
+
+
+@pytest.mark.parity
+def test_snippets_run_beside_those_of_other_libraries(folder):
+    pytest.importorskip("transformers")
+    run_snippets("coming-from.md", "python|py")
+
+
 def test_links_between_pages_lead_somewhere():
     for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md"]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_page_of_models_is_up_to_date():
+    """After a change to the catalogue or to the table of comparisons: ``make docs``."""
+    assert (DOCS / "models.md").read_text() == make_models.page()
+
+
+def test_every_model_was_compared_with_timm():
+    """And within the bound: after adding one, ``make parity``."""
+    rows = table.rows()
+    assert list(rows) == list_models()
+    assert [name for name, row in rows.items() if not float(row.relative) <= table.BOUND] == []

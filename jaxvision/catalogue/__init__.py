@@ -114,7 +114,7 @@ class ModelInfo:
     @property
     def non_commercial(self) -> bool:
         """Whether the licence of the weights forbids commercial use; such weights are never a default."""
-        return "-nc" in self.license
+        return "-nc" in self.license or self.license == "apple-amlr"  # Apple's is for research only
 
     def preprocess(self, img_size: int | tuple[int, int] | None = None, in_chans: int = 3) -> Preprocess:
         """The evaluation preprocessing that belongs to the weights.

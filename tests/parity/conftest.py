@@ -10,7 +10,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--missing"):
+    if not config.getoption("--missing", default=False):
         return
     done = {f"test_logits_are_timms[{row.name}]" for row in rows().values() if float(row.relative) <= BOUND}
     config.hook.pytest_deselected(items=[item for item in items if item.name in done])
