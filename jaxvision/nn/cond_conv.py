@@ -77,6 +77,10 @@ class CondConv2d(nnx.Module):
             y = conv2d(image[None], kernel, stride=self.stride, padding=self.padding, groups=self.groups)
             return y[0]
 
-        # Batched, a 1x1 convolution is a batched matrix product, a depthwise one a sum of shifted products as before,
-        # and on other platforms than a CPU either is one grouped convolution.
-        return jax.vmap(convolve)(x.astype(dtype), kernels)
+        def one_by_one(images: Array, kernels: Array) -> Array:
+            return jax.lax.map(lambda pair: convolve(*pair), (images, kernels))
+
+        # Batched, it is one grouped convolution. On a CPU one image fills all cores, and the gradient of a batch of
+        # depthwise kernels takes ten times as long as one after the other.
+        y: Array = jax.lax.platform_dependent(x.astype(dtype), kernels, cpu=one_by_one, default=jax.vmap(convolve))
+        return y

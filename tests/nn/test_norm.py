@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxvision.nn.norm import BatchNorm, LayerNorm
+from jaxvision.nn.norm import BatchNorm, LayerNorm, LayerNorm2d
 
 
 def batch(*shape):
@@ -75,3 +75,9 @@ def test_layer_norm(eps):
     x = batch(3, 4, 7)
     expected = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps)
     np.testing.assert_allclose(LayerNorm(7, eps=eps, rngs=nnx.Rngs(0))(x), expected, atol=1e-5)
+
+
+def test_the_layer_norm_of_maps_is_called_as_their_other_norms():
+    x = batch(2, 3, 4, 7)
+    norm = LayerNorm2d(7, rngs=nnx.Rngs(0))
+    np.testing.assert_array_equal(norm(x, True), LayerNorm(7, rngs=nnx.Rngs(0))(x))

@@ -24,6 +24,9 @@ def _array(name: str, shape: tuple[int, ...], gain: float, seed: int) -> np.ndar
         return 0.1 * values
     if leaf == "gamma" or (leaf == "weight" and len(shape) == 1):
         return 1 + 0.1 * values
+    if leaf == "weight" and len(shape) == 2 and ".conv_" in name:
+        # CondConv: a row is a whole kernel, as many outputs as inputs are assumed.
+        return values * np.float32(gain * shape[1] ** -0.25)
     if leaf == "weight":
         return values * np.float32(gain / np.sqrt(np.prod(shape[1:])))
     if leaf == "bias":
