@@ -53,9 +53,7 @@ def take_indices(count: int, indices: int | Sequence[int] | None) -> tuple[int, 
         return tuple(range(count))
     if isinstance(indices, int):
         if not 1 <= indices <= count:
-            raise ValueError(
-                f"the last {indices} of {count} feature maps: ask for 1 to {count}, or for positions (0, ...)"
-            )
+            raise ValueError(f"there are {count} feature maps: ask for the last 1 to {count}, not {indices}")
         return tuple(range(count - indices, count))
     wrong = [index for index in indices if not -count <= index < count]
     if wrong or not indices:

@@ -63,8 +63,5 @@ def features_only(model: ImageModel, out_indices: int | Sequence[int] | None = N
 # One subclass per class, kept: Flax registers every subclass for good.
 @cache
 def _feature_class(base: type[ImageModel]) -> type[ImageModel]:
-    return type(
-        f"{base.__name__}Features",
-        (FeatureNet, base),
-        {"__module__": base.__module__, "__doc__": FeatureNet.__call__.__doc__},
-    )
+    names = {"__module__": base.__module__, "__doc__": f"The feature maps of a {base.__name__}."}
+    return type(f"{base.__name__}Features", (FeatureNet, base), names)

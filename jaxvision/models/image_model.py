@@ -193,6 +193,7 @@ class ImageModel(nnx.Module):
             raise ValueError(f"num_classes must be 0, for no classifier, or more, got {num_classes}")
         changes: dict[str, Any] = {"num_classes": num_classes}
         if global_pool is not None:
+            pooled_width(self.num_features, global_pool)  # raises before anything has changed
             changes["global_pool"] = global_pool
         self.config = dataclasses.replace(self.config, **changes)
         self.draw_classifiers(self.heads, seed)

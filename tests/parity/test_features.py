@@ -49,7 +49,7 @@ def pair(name, **options):
 def synthetic(theirs):
     """Gives timm's model weights made from its names, and returns them."""
     shapes = {n: tuple(v.shape) for n, v in theirs.state_dict().items() if not n.endswith("num_batches_tracked")}
-    weights = state_dict(shapes)
+    weights = state_dict(shapes, gain=1.6 if isinstance(theirs, timm.models.EfficientNet) else 1.0)
     theirs.load_state_dict({n: torch.from_numpy(v) for n, v in weights.items()}, strict=False)
     return weights
 
