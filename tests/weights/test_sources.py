@@ -22,6 +22,7 @@ from jaxvision.weights.layout import timm_name, timm_shape
 from jaxvision.weights.sources import find_source
 from tests.reference.source_cases import CASES, SourceCase, read, weights
 from tests.reference.synthetic import images
+from tests.weights.torch_files import Archive, FakeStorage, tensor, torch_pickle
 
 
 def lukemelas_name(name: str, blocks: list[str], expanded: set[str]) -> str:
@@ -275,3 +276,21 @@ def test_googles_files_are_loaded_by_the_name_of_the_weights(tmp_path, monkeypat
     model = jaxvision.create_model(info.name, pretrained=True, **case.options)
     np.testing.assert_array_equal(model.cls_token.get_value(), file["cls"])
     np.testing.assert_array_equal(model.head.kernel.get_value(), file["head/kernel"])
+
+
+def test_a_checkpoint_of_dinos_training_gives_its_teacher(write):
+    (case,) = by_id("dino")
+    file = file_of(case)
+    storages = {str(i): array.tobytes() for i, array in enumerate(file.values())}
+    trees = {"student": {}, "teacher": {}}
+    for index, (key, array) in enumerate(file.items()):
+        strides = [stride // 4 for stride in array.strides]
+        kept = tensor(FakeStorage(str(index), "FloatStorage", array.size), array.shape, strides)
+        trees["teacher"][key] = kept
+        trees["student"][f"module.{key}"] = kept
+    path = write(Archive(torch_pickle(trees | {"epoch": 3}), storages))
+    model = abstract(case)
+    report = load_weights(model, path)
+    assert report.format == "dino"
+    assert report.notes == ("took the weights under 'teacher', left aside student, epoch",)
+    np.testing.assert_array_equal(model.cls_token.get_value(), file["backbone.cls_token"])
