@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jaxvision.version import __version__
 
 if TYPE_CHECKING:
-    from jaxvision import uncertainty
+    from jaxvision import explain, uncertainty
     from jaxvision.functional import to_functional
     from jaxvision.fuse import fuse_batchnorm
     from jaxvision.interception import capture, features, intercept
@@ -20,6 +20,7 @@ __all__ = [
     "__version__",
     "capture",
     "create_model",
+    "explain",
     "features",
     "fuse_batchnorm",
     "intercept",
@@ -35,6 +36,7 @@ __all__ = [
 _HOME = {
     "capture": "interception",
     "create_model": "registry",
+    "explain": None,
     "features": "interception",
     "fuse_batchnorm": "fuse",
     "intercept": "interception",

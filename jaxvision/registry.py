@@ -161,7 +161,8 @@ def create_model(
         model = nnx.eval_shape(build)  # nothing is allocated that the weights will fill
         if pretrained is True:
             file = resolve(True, name=info.name, hub_id=info.hub_id, url=info.url)
-            report = load_weights(model, file, reset_head=config.num_classes != info.num_classes)
+            reset_head, size = config.num_classes != info.num_classes, (info.input_size[1], info.input_size[2])
+            report = load_weights(model, file, reset_head=reset_head, img_size=size)
         else:
             report = load_weights(model, pretrained, reset_head=num_classes is not None)
         _draw(model, build, report.empty)

@@ -11,7 +11,6 @@ import tyro
 from jaxvision.cli.errors import CommandError, UsageError
 from jaxvision.cli.files import find_pictures
 from jaxvision.cli.predict import complain, load_classifier
-from jaxvision.paths import suggestion
 
 if TYPE_CHECKING:
     import numpy as np
@@ -168,6 +167,8 @@ def _class_index(word: str, classifier: "Classifier") -> int:
         raise UsageError(f"--target {word}: the network has {classes} classes, 0 to {classes - 1}")
     if not labels:
         raise UsageError(f"--target {word!r}: the classes have no names here; give a number, or --labels")
+    from jaxvision.paths import suggestion
+
     raise UsageError(f"--target {word!r} is none of the {len(labels)} classes{suggestion(word.lower(), known)}")
 
 

@@ -218,8 +218,15 @@ class ImageModel(nnx.Module):
             setattr(_at(self, owner), leaf, None if classifier is None else nnx.data(classifier))
         name_sites(self)
 
-    def adapt_weights(self, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Fits a checkpoint for another image size to this model; as it is, where the size is no matter of weights."""
+    def adapt_weights(
+        self, weights: Mapping[str, np.ndarray], img_size: tuple[int, int] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Fits a checkpoint for another image size to this model; as it is, where the size is no matter of weights.
+
+        Args:
+            weights: arrays by name.
+            img_size: height and width of the images that they are for; None to tell it from their shapes.
+        """
         return dict(weights)
 
 

@@ -349,7 +349,9 @@ class SwinTransformer(ImageModel):
         """Logits of pooled features."""
         return self.head(pooled, train, site_keys(rngs))
 
-    def adapt_weights(self, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def adapt_weights(
+        self, weights: Mapping[str, np.ndarray], img_size: tuple[int, int] | None = None
+    ) -> dict[str, np.ndarray]:
         """Fits a checkpoint to this model, as timm's loader does.
 
         Position bias tables, made for square windows unless they fit as they are, are resized to this model's windows,

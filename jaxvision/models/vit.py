@@ -8,6 +8,7 @@ have other blocks: branches side by side (Touvron et al. 2022, "Three things"), 
 al. 2023, "ViT-22B"), norms after the branches, differential attention (Ye et al. 2024).
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -389,11 +390,14 @@ class VisionTransformer(ImageModel):
         keys = site_keys(rngs)
         return run_classifier(self.head, self.head_drop(pooled, keys), train, keys)
 
-    def adapt_weights(self, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def adapt_weights(
+        self, weights: Mapping[str, np.ndarray], img_size: tuple[int, int] | None = None
+    ) -> dict[str, np.ndarray]:
         """Fits a checkpoint to this model, as timm's loader does.
 
-        Position embeddings, made for square images unless they fit as they are, are resized to this model's grid, and
-        patch embeddings to its patch size. A last norm goes where this model has it, before or after pooling.
+        Position embeddings are resized to this model's grid, and patch embeddings to its patch size. Without
+        ``img_size`` they are those of this model's grid if there are as many, and of a square one otherwise. A last
+        norm goes where this model has it, before or after pooling.
         """
         c, adapted = self.config, dict(weights)
         kernel = adapted.get("patch_embed.proj.kernel")
@@ -402,11 +406,12 @@ class VisionTransformer(ImageModel):
                 kernel, (c.patch_size, c.patch_size), c.interpolation
             )
         given = adapted.get("pos_embed")
-        if self.pos_embed is not None and given is not None and given.shape[1] != self.pos_embed.shape[1]:
+        if self.pos_embed is not None and given is not None:
             prefix = c.num_prefix_embeddings
-            old_grid = square_grid(given.shape[1] - prefix)
-            resized = resize_pos_embed(jnp.asarray(given), c.grid, old_grid, prefix, c.interpolation)
-            adapted["pos_embed"] = np.asarray(resized)
+            old_grid = _old_grid(given.shape[1] - prefix, c.grid, img_size, kernel)
+            if old_grid != c.grid:
+                resized = resize_pos_embed(jnp.asarray(given), c.grid, old_grid, prefix, c.interpolation)
+                adapted["pos_embed"] = np.asarray(resized)
         for here, there in (("norm", "fc_norm"), ("fc_norm", "norm")):
             if getattr(self, here) is not None and getattr(self, there) is None:
                 adapted = {_moved(name, there, here): array for name, array in adapted.items()}
@@ -472,6 +477,17 @@ class VisionTransformer(ImageModel):
 
 def _moved(name: str, there: str, here: str) -> str:
     return f"{here}.{name.removeprefix(f'{there}.')}" if name.startswith(f"{there}.") else name
+
+
+def _old_grid(
+    count: int, new_grid: tuple[int, int], img_size: tuple[int, int] | None, kernel: np.ndarray | None
+) -> tuple[int, int]:
+    """The grid of ``count`` position embeddings: that of ``img_size`` in patches of ``kernel``, if they are so many."""
+    if img_size is not None and kernel is not None:
+        rows, columns = img_size[0] // kernel.shape[0], img_size[1] // kernel.shape[1]
+        if rows * columns == count:
+            return rows, columns
+    return new_grid if math.prod(new_grid) == count else square_grid(count)
 
 
 def _size(embed_dim: int, depth: int, num_heads: int, **options: Any) -> ViTConfig:

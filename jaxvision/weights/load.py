@@ -31,6 +31,7 @@ def load_weights(
     strict: bool = True,
     skip: Sequence[str] = (),
     reset_head: bool = False,
+    img_size: tuple[int, int] | None = None,
 ) -> LoadReport:
     """Fills a model's parameters and BatchNorm statistics, in place. On an error nothing is changed.
 
@@ -48,6 +49,8 @@ def load_weights(
             for them are dropped, if there are any.
         reset_head: let a classifier (``model.classifiers``) stay as it is if the file has none, or one of another
             number of classes. A classifier in the file is dropped in any case if the model has none.
+        img_size: height and width of the images that the weights are for; None to tell it from their shapes. It matters
+            where position embeddings for another shape of image are as many as the model's.
 
     Returns:
         What became of every variable and of every entry.
@@ -73,7 +76,7 @@ def load_weights(
     shapes = {name: tuple(variable.get_value().shape) for name, variable in variables.items()}
     named = list(naming.to_timm(opened.weights, variables))
     given = to_flax(((name, entry) for name, entry in named if name is not None), shapes)
-    entries, adapted, failure = _adapt(model, given, shapes)
+    entries, adapted, failure = _adapt(model, given, shapes, img_size)
     nameless = [entry.key for name, entry in named if name is None]
     fits = {name: _misfit(name, entries[name], variables[name].get_value()) for name in variables if name in entries}
 
@@ -144,13 +147,16 @@ def _without_prefix(
 
 
 def _adapt(
-    model: nnx.Module, entries: Mapping[str, Entry], shapes: Mapping[str, tuple[int, ...]]
+    model: nnx.Module,
+    entries: Mapping[str, Entry],
+    shapes: Mapping[str, tuple[int, ...]],
+    img_size: tuple[int, int] | None,
 ) -> tuple[dict[str, Entry], dict[str, str], str | None]:
     """The entries fitted to the model's sizes, for each that was changed how, and why they could not be if so."""
     arrays, failure = {name: entry.array for name, entry in entries.items()}, None
     if hasattr(model, "adapt_weights"):
         try:
-            arrays = model.adapt_weights(arrays)
+            arrays = model.adapt_weights(arrays) if img_size is None else model.adapt_weights(arrays, img_size)
         except ValueError as error:
             failure = str(error)
     first = f"{getattr(model, 'input_conv', '')}.kernel"
@@ -164,7 +170,7 @@ def _adapt(
     adapted = {
         name: f"{keys[name]}: {timm_shape(name, entries[name].array.shape)} to {timm_shape(name, array.shape)}"
         for name, array in arrays.items()
-        if name in entries and array.shape != entries[name].array.shape
+        if name in entries and array is not entries[name].array
     }
     adapted |= {name: f"{keys[name]}: as {timm_name(name)}" for name in arrays if name not in entries}
     fitted = {name: Entry(keys[name], array) for name, array in arrays.items()}

@@ -235,6 +235,10 @@ def test_even_sizes_pad_as_torch_does():
 
 
 def test_importing_is_light():
+    """Nothing but the package itself; a name, once used, brings JAX, but nothing that is for other purposes."""
+    code = "import sys, jaxvision; print([name for name in ('jax', 'flax', 'numpy') if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert found.strip() == "[]"
     heavy = (
         "tensorflow",
         "tensorflow_datasets",
@@ -245,6 +249,15 @@ def test_importing_is_light():
         "torch",
         "grain",
     )
-    code = f"import sys, jaxvision; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys; from jaxvision import *; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert found.strip() == "[]"
+
+
+def test_every_public_name_is_there():
+    assert set(jaxvision.__all__) <= set(dir(jaxvision))
+    for name in jaxvision.__all__:
+        assert getattr(jaxvision, name) is getattr(jaxvision, name)
+    assert callable(jaxvision.intercept)
+    with pytest.raises(AttributeError, match="module 'jaxvision' has no attribute 'creat_model'"):
+        jaxvision.creat_model  # noqa: B018

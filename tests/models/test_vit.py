@@ -12,7 +12,7 @@ from jaxvision.functional import to_functional
 from jaxvision.interception import intercept
 from jaxvision.nn.drop import DropSite
 from jaxvision.nn.patch import resample_patch_embed
-from jaxvision.nn.position import resize_grid
+from jaxvision.nn.position import resize_grid, resize_pos_embed
 from jaxvision.paths import named_modules, named_variables
 from jaxvision.weights import WeightsMismatchError
 from jaxvision.weights.layout import timm_name
@@ -198,3 +198,14 @@ def test_presets_drop_what_the_branches_of_every_block_add():
     things = {f"blocks.1.{branch}" for branch in ("attns.0.attn", "attns.1.attn", "ffns.0.mlp", "ffns.1.mlp")}
     both = {"blocks.1.drop_path"}
     assert [sites(block) for block in BLOCKS] == [two, two, things, both, both]
+
+
+def test_as_many_patches_of_another_shape_of_image():
+    """4x4 patches are as many as 2x8: a file does not tell, so the caller may."""
+    square, wide = tiny(img_size=64), tiny(img_size=(32, 128), seed=1)
+    jaxvision.load_weights(wide, weights_of(square))
+    np.testing.assert_array_equal(wide.pos_embed[...], square.pos_embed[...])
+    report = jaxvision.load_weights(wide, weights_of(square), img_size=(64, 64))
+    assert report.adapted == ("pos_embed: (1, 17, 16) to (1, 17, 16)",)
+    expected = resize_pos_embed(square.pos_embed[...], (2, 8), (4, 4), 1)
+    np.testing.assert_allclose(wide.pos_embed[...], expected, atol=1e-6)
