@@ -1,5 +1,6 @@
 """Classifiers of more than one layer, in place of the linear one that a network is published with."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TypeVar, Unpack
 
@@ -114,7 +115,7 @@ def replace_head(model: Model, head: nnx.Module) -> Model:
 
     Args:
         model: a model with one classifier, such as ``create_model("resnet101", num_classes=2)``.
-        head: features of ``model.num_features`` channels to logits, such as an `MlpHead`.
+        head: features of ``model.head_hidden_size`` channels to logits, such as an `MlpHead`.
 
     Returns:
         The model.
@@ -126,5 +127,7 @@ def replace_head(model: Model, head: nnx.Module) -> Model:
         raise ValueError(f"a head takes the place of one classifier, and this model has {len(model.classifiers)}")
     owner, _, leaf = model.classifiers[0].rpartition(".")
     setattr(getattr(model, owner) if owner else model, leaf, head)
+    if isinstance(head, MlpHead):
+        model.config = dataclasses.replace(model.config, num_classes=head.out.out_features)
     name_sites(model)
     return model

@@ -14,7 +14,7 @@ from jaxvision.nn.drop import Rngs, name_sites, site_keys
 from jaxvision.nn.layer_args import LayerArgs
 from jaxvision.nn.pool import global_pool as pool
 from jaxvision.nn.pool import pooled_width
-from jaxvision.paths import fold_path
+from jaxvision.paths import fold_path, named_variables
 
 
 class ImageModel(nnx.Module):
@@ -59,6 +59,20 @@ class ImageModel(nnx.Module):
     def block_paths(self) -> tuple[tuple[str, ...], ...]:
         """Paths of the blocks, stage by stage; a network of one resolution is divided into quarters."""
         raise TypeError(f"{type(self).__name__} defines no block paths")
+
+    def __repr__(self) -> str:
+        """The parts with their sizes, a line each; ``str`` shows every variable."""
+        variables = named_variables(self)
+        total, statistics = _size(variables, nnx.Param), _size(variables, nnx.BatchStat)
+        also = f", {statistics:,} running statistics" if statistics else ""
+        parts = [
+            (name, type(part).__name__, f"{_size(variables, nnx.Param, name):,}")
+            for name, part in vars(self).items()
+            if any(path == name or path.startswith(f"{name}.") for path in variables)
+        ]
+        widths = [max((len(part[column]) for part in parts), default=0) for column in range(3)]
+        lines = [f"  {name:{widths[0]}}  {kind:{widths[1]}}  {size:>{widths[2]}}" for name, kind, size in parts]
+        return "\n".join([f"{type(self).__name__}: {total:,} parameters{also}", *lines])
 
     def __call__(
         self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None
@@ -228,6 +242,15 @@ class ImageModel(nnx.Module):
             img_size: height and width of the images that they are for; None to tell it from their shapes.
         """
         return dict(weights)
+
+
+def _size(variables: Mapping[str, nnx.Variable], kind: type[nnx.Variable], below: str = "") -> int:
+    """Numbers in the variables of a kind, those at or below a path."""
+    return sum(
+        variable.get_value().size
+        for path, variable in variables.items()
+        if isinstance(variable, kind) and f"{path}.".startswith(f"{below}." if below else "")
+    )
 
 
 def _at(model: nnx.Module, path: str) -> Any:

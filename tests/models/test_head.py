@@ -27,6 +27,7 @@ def test_a_head_of_several_layers_takes_the_classifiers_place(name):
     model = with_head(name)
     plain = jaxvision.create_model(name, num_classes=5, **MODELS[name])
     assert model(X).shape == (4, 3)
+    assert model.num_classes == model.config.num_classes == 3
     pooled = model.forward_head(model.forward_features(X), pre_logits=True)
     np.testing.assert_array_equal(pooled, plain.forward_head(plain.forward_features(X), pre_logits=True))
     np.testing.assert_allclose(model.classify(pooled), model(X), atol=1e-6)

@@ -174,3 +174,15 @@ def test_wrong_heads_are_refused_and_change_nothing(name, change, message):
     if len(change) == 2:
         with pytest.raises(ValueError, match=message):
             abstract(name, global_pool=change[1])
+
+
+def test_a_model_shows_its_parts_and_their_sizes():
+    assert repr(abstract("resnet18")).splitlines() == [
+        "ResNet: 19,045 parameters, 272 running statistics",
+        "  bn1     BatchNorm    128",
+        "  conv1   Conv2d     9,408",
+        "  fc      Linear        85",
+        "  layer1  Stack      5,744",
+        "  layer2  Stack      3,680",
+    ]
+    assert repr(abstract("resnet18", num_classes=0)).startswith("ResNet: 18,960 parameters")
