@@ -79,7 +79,7 @@ def _row(info: ModelInfo, parity: Mapping[str, str] | None) -> tuple[str, ...]:
     return (
         f"`{info.architecture}`",
         _millions(info.num_params),
-        "-" if info.gmacs is None else f"{info.gmacs:.2f}",
+        f"{info.gmacs:.2f}",
         str(height) if height == width else f"{height} x {width}",
         ", ".join(_weights(row, info) for row in others) or "-",
         info.license or "-",

@@ -51,7 +51,7 @@ class ModelInfo:
         num_params: trainable numbers, with this row's number of classes and input size.
         num_batch_stats: elements of all BatchNorm running means and variances.
         num_macs: multiply-accumulates of one image, with this row's number of classes and input size; see
-            `jaxvision.macs.count_macs`. None where they have not been counted.
+            `jaxvision.macs.count_macs`.
         num_classes: outputs of the classifier; 0 for a network without one.
         input_size: (channels, height, width) in training and for evaluation.
         crop_pct: side of the centre crop over the side resized to.
@@ -72,7 +72,7 @@ class ModelInfo:
     family: str
     num_params: int
     num_batch_stats: int
-    num_macs: int | None
+    num_macs: int
     num_classes: int
     input_size: tuple[int, int, int]
     crop_pct: float
@@ -87,9 +87,9 @@ class ModelInfo:
     results: tuple[Result, ...]
 
     @property
-    def gmacs(self) -> float | None:
+    def gmacs(self) -> float:
         """Multiply-accumulates of one image in billions."""
-        return None if self.num_macs is None else self.num_macs / 1e9
+        return self.num_macs / 1e9
 
     @property
     def top1(self) -> float | None:
@@ -145,7 +145,7 @@ class ModelInfo:
             "family": self.family,
             "parameters": f"{self.num_params:,}",
             "BatchNorm statistics": f"{self.num_batch_stats:,}" if self.num_batch_stats else "",
-            "GMACs": "" if self.gmacs is None else f"{self.gmacs:.3g}" if self.gmacs < 1 else f"{self.gmacs:.2f}",
+            "GMACs": f"{self.gmacs:.2f}",
             "classes": str(self.num_classes),
             "input": f"{height} x {width}, {channels} channels",
             "preprocessing": f"{self.crop_mode} crop {self.crop_pct}, {self.interpolation}, "
@@ -173,7 +173,7 @@ def _parse(row: Mapping[str, str], results: tuple[Result, ...]) -> ModelInfo:
         family=_FAMILIES[row["module"]],
         num_params=int(row["params"]),
         num_batch_stats=int(row["bn_statistics"]),
-        num_macs=int(row["macs"]) if row["macs"] else None,
+        num_macs=int(row["macs"]),
         num_classes=int(row["num_classes"]),
         input_size=(channels, height, width),
         crop_pct=float(row["crop_pct"]),

@@ -83,7 +83,7 @@ class BlockLayers:
         norm: ``"batch"``, ``"group"``, ``"layer"`` or ``"evo"`` (EvoNorm-S0, which takes the activation's place).
         norm_group_size: channels of a group, for the two norms that have groups.
         norm_eps: epsilon of every norm.
-        anti_alias: blur and subsample in place of strides (Zhang 2019).
+        aa_layer: ``"blurpc"`` to blur and subsample in place of strides (Zhang 2019), with zeros around the image.
         se_layer: ``"se"`` for squeeze-excite, ``"gc"`` for global context in its place.
     """
 
@@ -91,13 +91,14 @@ class BlockLayers:
     norm: str = "batch"
     norm_group_size: int = 8
     norm_eps: float = 1e-5
-    anti_alias: bool = False
+    aa_layer: str | None = None
     se_layer: str = "se"
 
     def __post_init__(self) -> None:
         for field, value, known in (
             ("padding", self.padding, ("symmetric", "SAME")),
             ("norm", self.norm, ("batch", "group", "layer", "evo")),
+            ("aa_layer", self.aa_layer, ("blurpc", None)),
             ("se_layer", self.se_layer, ("se", "gc")),
         ):
             if value not in known:
@@ -145,7 +146,7 @@ class BlockLayers:
 
     def make_blur(self, features: int, stride: int) -> BlurPool2d | None:
         """What strides after a convolution in its place."""
-        return BlurPool2d(features, stride=stride, pad_mode="constant") if self.anti_alias and stride > 1 else None
+        return BlurPool2d(features, stride=stride, pad_mode="constant") if self.aa_layer and stride > 1 else None
 
     def make_squeeze(self, shape: BlockShape, **layer: Unpack[LayerArgs]) -> SqueezeExcite | GlobalContext | None:
         """Squeeze-excite, or what takes its place."""

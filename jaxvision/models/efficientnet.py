@@ -117,7 +117,7 @@ class EfficientNetConfig:
         norm: ``"batch"``, ``"group"``, ``"layer"`` or ``"evo"`` (EvoNorm-S0).
         norm_group_size: channels of a group, for group norm and EvoNorm.
         bn_eps: epsilon of every norm.
-        anti_alias: blur and subsample in place of the blocks' strides (Zhang 2019).
+        aa_layer: ``"blurpc"`` to blur and subsample in place of the blocks' strides (Zhang 2019), with zeros around.
         se_layer: ``"se"``, or ``"gc"`` for global context in the place of squeeze-excite.
         drop_rate: dropout before the classifier.
         drop_path_rate: stochastic depth, growing linearly with the blocks from 0 towards this.
@@ -145,7 +145,7 @@ class EfficientNetConfig:
     norm_group_size: int = 8
     bn_eps: float = 1e-5
     act: str = "silu"
-    anti_alias: bool = False
+    aa_layer: str | None = None
     se_layer: str = "se"
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
@@ -172,7 +172,7 @@ class EfficientNetConfig:
 
     def block_layers(self) -> BlockLayers:
         """What makes the layers of this network."""
-        return BlockLayers(self.padding, self.norm, self.norm_group_size, self.bn_eps, self.anti_alias, self.se_layer)
+        return BlockLayers(self.padding, self.norm, self.norm_group_size, self.bn_eps, self.aa_layer, self.se_layer)
 
     def plan(self) -> tuple[tuple[tuple[BlockType, BlockShape], ...], ...]:
         """Class and shape of every block, stage by stage, at this width and depth.
@@ -685,7 +685,7 @@ VARIANTS: dict[str, EfficientNetConfig] = {
     "efficientnet_b1_pruned": replace(_B0, **_1, **_TF, pruned=_B1_PRUNED),
     "efficientnet_b2_pruned": replace(_B0, **_2, **_TF, pruned=_B2_PRUNED),
     "efficientnet_b3_pruned": replace(_B0, **_3, **_TF, pruned=_B3_PRUNED),
-    "efficientnet_blur_b0": replace(_B0, anti_alias=True),
+    "efficientnet_blur_b0": replace(_B0, aa_layer="blurpc"),
     "efficientnet_b0_gn": replace(_B0, **_GN),
     "efficientnet_b0_g8_gn": replace(_B0, stages=_v1(group_size=8), **_GN),
     "efficientnet_b0_g16_evos": replace(_B0, stages=_v1(group_size=16), divisor=16),  # batch norm in timm too

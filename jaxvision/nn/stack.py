@@ -32,7 +32,7 @@ class Stack(nnx.List):
             axis.
         scan: compile one block for all that follow one another and are alike but for their arrays, drop rates and the
             numbers that a module names in ``per_block`` (such as `jaxvision.nn.DiffAttention`), or one pair of blocks
-            where pairs are, and loop over it: docs/speed.md has the compile times. Other blocks,
+            where pairs are, and loop over it: benchmarks/compile.py measures it. Other blocks,
             such as the first of a ResNet's stage, run by themselves, as do hooked ones (see `jaxvision.intercept`).
             Parameters stay separate and are stacked inside the compiled function, at the cost of one transient copy;
             `jaxvision.nn.stack_blocks` stacks them outside.

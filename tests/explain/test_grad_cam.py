@@ -10,6 +10,8 @@ from jaxvision.explain import grad_cam
 from jaxvision.paths import PatternError
 from tests.weights.photographs import photograph
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 VIT = {"img_size": 24, "patch_size": 8, "embed_dim": 8, "depth": 2, "num_heads": 2, "num_classes": 5}
 X = jax.random.normal(jax.random.key(1), (2, 32, 48, 3))
 
@@ -103,7 +105,6 @@ def test_what_a_class_token_reads(name, options):
     ("name", "options", "layer"),
     [
         ("vit_base_patch16_siglip_224", {}, "blocks.1"),
-        ("vit_base_patch16_gap_224", {}, "blocks.1"),
         ("vit_small_patch16_18x2_224", {}, "blocks.1.attns.*.norm"),
         ("vit_base_patch16_xp_224", {}, "blocks.1.in_norm"),
         ("vit_small_patch16_224", {"block": "res_post"}, "blocks.0"),

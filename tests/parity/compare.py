@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,6 +38,20 @@ def _uninitialised() -> Iterator[None]:
             delattr(torch.Tensor, name) if method is None else setattr(torch.Tensor, name, method)
 
 
+def _damped(weights: dict[str, Any]) -> dict[str, Any]:
+    """Quarters what residual branches of convolutional networks add, in place: in a trained one it is little as well.
+
+    Otherwise a hundred random blocks amplify rounding, PyTorch's own too, far beyond the bound.
+    """
+    last: dict[str, str] = {}
+    for name in sorted(weights):
+        if found := re.fullmatch(r"((layer\d|blocks\.\d+)\.\d+)\.bn\d\.(weight|bias)", name):
+            last[f"{found[1]}.{found[3]}"] = name
+    for name in last.values():
+        weights[name] *= 0.25
+    return weights
+
+
 def reference(plan: Plan) -> tuple[dict[str, Any], Array, Array, Array]:
     """timm's side.
 
@@ -47,7 +62,7 @@ def reference(plan: Plan) -> tuple[dict[str, Any], Array, Array, Array]:
     with _uninitialised():
         model = timm.create_model(plan.name, **plan.options).eval()
     shapes = {n: tuple(v.shape) for n, v in model.state_dict().items() if not n.endswith("num_batches_tracked")}
-    given = {n: torch.from_numpy(v) for n, v in state_dict(shapes).items()}
+    given = {n: torch.from_numpy(v) for n, v in _damped(state_dict(shapes)).items()}
     missing, unexpected = model.load_state_dict(given, strict=False)
     assert not unexpected, unexpected
     assert all(n.endswith("num_batches_tracked") for n in missing), missing

@@ -18,6 +18,10 @@ _FEWER: dict[str, dict[str, Any]] = {
     "depths": {"depths": (2, 2, 2, 2)},
     "layers": {"layers": (1, 2, 1, 1)},
 }
+# But each option is to be had whole at least once. This one is as large as any that has them:
+_WHOLE = ("aimv2_large_patch14_224",)
+# and these, of a billion parameters and more, have all their blocks and fewer channels.
+_NARROW = {"vit_giant_patch14_dinov2": {"embed_dim": 384, "num_heads": 6}}
 # No side of the last maps is like another; 65 is odd all the way down, where SAME and symmetric padding part.
 _SIZES = ((64, 96), (96, 64), (65, 97), (80, 64))
 
@@ -38,13 +42,14 @@ class Plan:
 
     @property
     def full(self) -> bool:
-        """Whether no block is left out."""
-        return not self.options.keys() & _FEWER.keys()
+        """Whether it is compared as it is, but for the number of classes and the size of the images."""
+        return self.structure == "full"
 
     @property
     def structure(self) -> str:
-        """``"full"``, or what was reduced."""
-        return "full" if self.full else ", ".join(f"{k} {v}" for k, v in self.options.items() if k in _FEWER)
+        """``"full"``, or what is reduced."""
+        reduced = (f"{name} {value}" for name, value in self.options.items() if name not in ("num_classes", "img_size"))
+        return ", ".join(reduced) or "full"
 
 
 def plan(name: str) -> Plan:
@@ -55,7 +60,9 @@ def plan(name: str) -> Plan:
         options["bn_eps"] = config.bn_eps  # timm has the epsilon of its weights only where they are loaded
     # EfficientNet's depth is a factor, not a number of blocks.
     fewer = next((fewer for field, fewer in _FEWER.items() if not isinstance(getattr(config, field, 0.0), float)), {})
-    if info.num_params > MOST_PARAMS:
+    if name in _NARROW:
+        options |= _NARROW[name]
+    elif info.num_params > MOST_PARAMS and name not in _WHOLE:
         options |= fewer
     if not hasattr(config, "img_size"):
         return Plan(name, _SIZES[len(name) % len(_SIZES)], options)

@@ -52,10 +52,10 @@ def count(architecture: str, num_classes: int, img_size: tuple[int, int] | None)
 
 
 @functools.cache
-def count_ours(architecture: str, num_classes: int, input_size: tuple[int, int, int]) -> int | str:
-    """Multiply-accumulates of our model; empty where there is none yet."""
+def count_ours(architecture: str, num_classes: int, input_size: tuple[int, int, int]) -> int:
+    """Multiply-accumulates of our model; 0 where there is none yet."""
     if architecture not in families():
-        return ""
+        return 0
     options = {"num_classes": num_classes, "img_size": input_size[1:]}
     model = nnx.eval_shape(lambda: jaxvision.create_model(architecture, **options), graph=True)
     return count_macs(model, input_size)
