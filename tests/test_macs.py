@@ -87,7 +87,8 @@ def test_the_catalogue_holds_the_counts_of_published_models():
     """All of them that were benchmarked as they are in the catalogue; the numbers there are from `count_macs`.
 
     But for CondConv, whose mixing of kernels timm does not count; for group norms, and the standardising of weights,
-    which it counts with five operations a number; and for ecaresnext50t_32x4d, which had fewer blocks when timm counted.
+    which it counts with five operations a number; and for ecaresnext50t_32x4d, which had fewer blocks when timm
+    counted.
     """
     compared = 0
     for info in entries().values():
