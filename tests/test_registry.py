@@ -134,7 +134,8 @@ def test_a_new_head_is_that_of_a_fresh_model(tmp_path):
     name, options = MODELS["vit"]
     path = save(create_model(name, seed=1, **options), tmp_path / "model.safetensors")
     new, fresh = (create_model(name, pretrained=source, num_classes=7, seed=3, **options) for source in (path, False))
-    np.testing.assert_array_equal(new.head.kernel.get_value(), fresh.head.kernel.get_value())
+    # Compiled alone or with the whole model, the last bit may differ.
+    np.testing.assert_allclose(new.head.kernel.get_value(), fresh.head.kernel.get_value(), rtol=1e-5, atol=1e-8)
     assert np.std(new.head.kernel.get_value()) > 0
     assert not np.array_equal(new.patch_embed.proj.kernel.get_value(), fresh.patch_embed.proj.kernel.get_value())
 
