@@ -20,8 +20,12 @@ _FEWER: dict[str, dict[str, Any]] = {
 }
 # But each option is to be had whole at least once. This one is as large as any that has them:
 _WHOLE = ("aimv2_large_patch14_224",)
-# and these, of a billion parameters and more, have all their blocks and fewer channels.
-_NARROW = {"vit_giant_patch14_dinov2": {"embed_dim": 384, "num_heads": 6}}
+_WIDE_BIT = ("resnetv2_50x3_bit", "resnetv2_101x3_bit", "resnetv2_152x2_bit", "resnetv2_152x4_bit")
+NARROW: dict[str, dict[str, Any]] = {
+    "vit_giant_patch14_dinov2": {"embed_dim": 384, "num_heads": 6},
+    **{name: {"channels": (128, 128, 256, 512)} for name in _WIDE_BIT},
+}
+"""All their blocks, fewer channels: the only ones with some option, and timm's BiTs, which take no ``layers``."""
 # No side of the last maps is like another; 65 is odd all the way down, where SAME and symmetric padding part.
 _SIZES = ((64, 96), (96, 64), (65, 97), (80, 64))
 
@@ -60,8 +64,8 @@ def plan(name: str) -> Plan:
         options["bn_eps"] = config.bn_eps  # timm has the epsilon of its weights only where they are loaded
     # EfficientNet's depth is a factor, not a number of blocks.
     fewer = next((fewer for field, fewer in _FEWER.items() if not isinstance(getattr(config, field, 0.0), float)), {})
-    if name in _NARROW:
-        options |= _NARROW[name]
+    if name in NARROW:
+        options |= NARROW[name]
     elif info.num_params > MOST_PARAMS and name not in _WHOLE:
         options |= fewer
     if not hasattr(config, "img_size"):
