@@ -43,6 +43,13 @@ def image_size(name: str, size: int | None) -> int:
     return size or jaxvision.model_info(name).input_size[-1]
 
 
+def has_batchnorm(name: str) -> bool:
+    """Whether there is anything to fuse."""
+    import jaxvision
+
+    return jaxvision.model_info(name).num_batch_stats > 0
+
+
 def arguments(doc: str | None, sides: Sequence[str]) -> argparse.Namespace:
     """The command line of both scripts."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -75,8 +82,7 @@ def compare(args: argparse.Namespace, make: Callable[[str, str, int, int], Thunk
             contenders = {
                 side: functools.partial(make, side, name, batch, size)
                 for side in sides
-                if (side != "plain Flax" or name == FLAX_PEER)
-                and (side != "fused" or "resnet" in name or "net" in name)
+                if (side != "plain Flax" or name == FLAX_PEER) and (side != "fused" or has_batchnorm(name))
             }
             results = alternate(contenders, args.rounds, args.at_least, args.threads)
             rows.append(_row(name, batch, sides, results))

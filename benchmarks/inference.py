@@ -7,6 +7,8 @@ Medians; ratios are medians of the rounds' ratios to the faster of PyTorch's two
 its peak over what the process holds between passes.
 """
 
+import os
+
 from _sides import PYTORCH, arguments, compare, jax_model
 from _timing import Thunk, set_up
 
@@ -35,7 +37,7 @@ def _torch(side: str, name: str, batch: int, size: int) -> Thunk:
     import timm
     import torch
 
-    torch.set_num_threads(len(__import__("os").sched_getaffinity(0)))
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     model, images = timm.create_model(name).eval(), torch.randn(batch, 3, size, size)
     if side == "channels last":
         model, images = (x.to(memory_format=torch.channels_last) for x in (model, images))

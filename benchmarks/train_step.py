@@ -5,6 +5,7 @@
 In training mode, with cross-entropy. Measured as `inference.py` does.
 """
 
+import os
 from typing import Any
 
 from _sides import PYTORCH, arguments, compare, jax_model
@@ -57,7 +58,7 @@ def _torch(side: str, name: str, batch: int, size: int) -> Thunk:
     import timm
     import torch
 
-    torch.set_num_threads(len(__import__("os").sched_getaffinity(0)))
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     model, images = timm.create_model(name).train(), torch.randn(batch, 3, size, size)
     if side == "channels last":
         model, images = (x.to(memory_format=torch.channels_last) for x in (model, images))

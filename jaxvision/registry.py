@@ -58,9 +58,7 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
         names = [
             info.name
             for info in catalogue.entries().values()
-            if info.pretrained
-            and info.architecture in families()
-            and fnmatchcase(info.name if tagged else info.architecture, pattern)
+            if info.pretrained and fnmatchcase(info.name if tagged else info.architecture, pattern)
         ]
     return sorted(names, key=_natural)
 

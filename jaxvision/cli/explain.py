@@ -73,7 +73,7 @@ class Command:
             self.model,
             self.weights,
             num_classes=self.num_classes,
-            img_size=None if self.img_size is None else (self.img_size[0], self.img_size[-1]),
+            img_size=self.img_size,
             dtype=self.dtype,
             labels=self.labels,
         )

@@ -91,7 +91,7 @@ class Command(Reporting):
                 self.model,
                 self.weights,
                 num_classes=self.num_classes,
-                img_size=None if self.img_size is None else (self.img_size[0], self.img_size[-1]),
+                img_size=self.img_size,
                 dtype=self.dtype,
                 labels=self.labels,
                 sampler=self._sampler if self.uncertainty else None,
@@ -143,7 +143,7 @@ def load_classifier(
     weights: str | None = None,
     *,
     num_classes: int | None = None,
-    img_size: tuple[int, int] | None = None,
+    img_size: tuple[int] | tuple[int, int] | None = None,
     dtype: str = "float32",
     labels: Path | None = None,
     sampler: "Callable[[nnx.Module], Sampler] | None" = None,
@@ -154,7 +154,7 @@ def load_classifier(
         model: its name, or the folder of a run.
         weights: a file or repository instead of the published weights.
         num_classes: of these.
-        img_size: of the input.
+        img_size: side, or height and width, of the input.
         dtype: of the computation.
         labels: file with a name for each class.
         sampler: makes what says how sure the model is.
@@ -174,13 +174,14 @@ def load_classifier(
     from jaxvision.registry import create_model, model_info
     from jaxvision.weights import WeightsError, load_weights
 
+    size = None if img_size is None else (img_size[0], img_size[-1])
     try:
         info = model_info(model)
         classes = info.num_classes if num_classes is None else num_classes
         if classes < 1:
             raise UsageError(f"{info.name!r} has no classifier: pick one with classes from `jaxvision models`")
         names = _read_labels(labels, classes) if labels else imagenet_classes() if classes == 1000 else None
-        build = partial(create_model, model, num_classes=classes, img_size=img_size, dtype=dtype)
+        build = partial(create_model, model, num_classes=classes, img_size=size, dtype=dtype)
         if weights is None:
             if classes != info.num_classes:
                 raise UsageError(f"{info.name!r} has {info.num_classes} classes: --num-classes goes with --weights")
@@ -193,7 +194,7 @@ def load_classifier(
         raise CommandError(str(error)) from None
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return Classifier(network, info.preprocess(img_size), names, passes)
+    return Classifier(network, info.preprocess(size), names, passes)
 
 
 def _run_classifier(

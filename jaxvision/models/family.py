@@ -1,6 +1,6 @@
 """What a family file hands to the registry."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,21 @@ class _OneKey:
 
     def params(self) -> jax.Array:
         return self._key
+
+
+def check_choices(*choices: tuple[str, Any, Collection[Any]]) -> None:
+    """Refuses settings that are none of the known ones.
+
+    Args:
+        choices: name, value and known values of each.
+
+    Raises:
+        ValueError: names the setting, its known values and what was given.
+    """
+    for name, value, known in choices:
+        if value not in known:
+            *others, last = map(repr, known)
+            raise ValueError(f"{name} must be {', '.join(others)} or {last}, got {value!r}")
 
 
 def pair(size: int | tuple[int, int]) -> tuple[int, int]:

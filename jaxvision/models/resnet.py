@@ -15,7 +15,7 @@ from typing import Any, Unpack
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxvision.models.family import Family
+from jaxvision.models.family import Family, check_choices
 from jaxvision.models.feature_info import FeatureLevel
 from jaxvision.models.head import run_classifier
 from jaxvision.models.image_model import ImageModel
@@ -95,17 +95,14 @@ class ResNetConfig:
             raise ValueError(f"layers {self.layers} and channels {self.channels} must have one entry per stage")
         if len(self.blocks) != len(self.layers) or not set(self.blocks) <= set(_BLOCKS):
             raise ValueError(f"block must be one of {sorted(_BLOCKS)}, or one for each stage, got {self.block!r}")
-        for name, value, known in (
+        check_choices(
             ("stem", self.stem, ("7x7", "deep", "deep_tiered")),
             ("stem_pool", self.stem_pool, ("max", "conv")),
             ("norm", self.norm, tuple(_NORMS)),
             ("attn", self.attn, ("se", "eca", None)),
             ("anti_alias", self.anti_alias, ("avg", "blur", None)),
             ("output_stride", self.output_stride, (8, 16, 32)),
-        ):
-            if value not in known:
-                *others, last = map(repr, known)
-                raise ValueError(f"{name} must be {', '.join(others)} or {last}, got {value!r}")
+        )
         if "basic" in self.blocks and (self.cardinality != 1 or self.base_width != 64):
             raise ValueError("cardinality and base_width are for bottleneck blocks")
         if self.widths is not None:

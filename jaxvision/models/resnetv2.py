@@ -20,7 +20,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxvision.models.family import Family
+from jaxvision.models.family import Family, check_choices
 from jaxvision.models.feature_info import FeatureLevel
 from jaxvision.models.head import ClassifierHead
 from jaxvision.models.image_model import ImageModel
@@ -87,17 +87,14 @@ class ResNetV2Config:
     scan: bool = False
 
     def __post_init__(self) -> None:
-        for name, value, known in (
+        check_choices(
             ("block", self.block, tuple(_BLOCKS)),
             ("stem", self.stem, ("7x7", "deep", "deep_tiered")),
             ("stem_pool", self.stem_pool, ("infinite", "zero")),
             ("conv", self.conv, tuple(_CONVS)),
             ("norm", self.norm, tuple(_NORMS)),
             ("output_stride", self.output_stride, (8, 16, 32)),
-        ):
-            if value not in known:
-                *others, last = map(repr, known)
-                raise ValueError(f"{name} must be {', '.join(others)} or {last}, got {value!r}")
+        )
         if len(self.layers) != len(self.channels):
             raise ValueError(f"layers {self.layers} and channels {self.channels} must have one entry per stage")
 

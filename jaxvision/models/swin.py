@@ -138,11 +138,11 @@ class WindowHeads(nnx.Module):
 
     def project(self, x: Float[Array, "b windows n c"]) -> Sequence[Float[Array, "b windows n c"]]:
         """Queries, keys and values."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} defines no projection")
 
     def bias(self) -> Float[Array, "1 heads n n"]:
         """What is added to the logit of every pair of positions."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} defines no position bias")
 
     def attend(
         self,
@@ -246,6 +246,7 @@ class SwinTransformer(ImageModel):
 
     input_conv = "patch_embed.proj"
     heads = ("head.fc",)
+    block_type = SwinBlock
 
     def __init__(self, config: SwinConfig, **layer: Unpack[LayerArgs]):
         c = self.config = config
@@ -277,20 +278,23 @@ class SwinTransformer(ImageModel):
         dim = self.config.embed_dim * 2**stage
         return PatchMerging(dim // 2, dim, norm_eps=self.config.norm_eps, **layer)
 
+    def make_attention(self, stage: int, **options: Any) -> WindowHeads:
+        """The attention of a stage's blocks."""
+        return WindowAttention(self.config.embed_dim * 2**stage, self.config.num_heads[stage], **options)
+
     def make_block(self, stage: int, shift: Window, drop_path: float, **layer: Unpack[LayerArgs]) -> nnx.Module:
         """One block of a stage."""
-        c, dim = self.config, self.config.embed_dim * 2**stage
-        attn = WindowAttention(
-            dim,
-            c.num_heads[stage],
-            c.window(stage),
+        c = self.config
+        attn = self.make_attention(
+            stage,
+            window=c.window(stage),
             qkv_bias=c.qkv_bias,
             attn_drop=c.attn_drop_rate,
             proj_drop=c.proj_drop_rate,
             **layer,
         )
-        return SwinBlock(
-            dim,
+        return self.block_type(
+            c.embed_dim * 2**stage,
             attn,
             shift,
             mlp_ratio=c.mlp_ratio,

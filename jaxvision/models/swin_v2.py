@@ -186,35 +186,18 @@ class SwinTransformerV2(SwinTransformer):
     """Swin Transformer V2."""
 
     config: SwinV2Config
+    block_type = ResPostSwinBlock
 
     def make_merging(self, stage: int, **layer: Unpack[LayerArgs]) -> nnx.Module:
         """What a stage begins with, but for the first."""
         dim = self.config.embed_dim * 2**stage
         return NormedPatchMerging(dim // 2, dim, norm_eps=self.config.norm_eps, **layer)
 
-    def make_block(self, stage: int, shift: Window, drop_path: float, **layer: Unpack[LayerArgs]) -> nnx.Module:
-        """One block of a stage."""
-        c, dim = self.config, self.config.embed_dim * 2**stage
-        attn = CosineWindowAttention(
-            dim,
-            c.num_heads[stage],
-            c.window(stage),
-            qkv_bias=c.qkv_bias,
-            pretrained_window=c.pretrained_window_sizes[stage],
-            attn_drop=c.attn_drop_rate,
-            proj_drop=c.proj_drop_rate,
-            **layer,
-        )
-        return ResPostSwinBlock(
-            dim,
-            attn,
-            shift,
-            mlp_ratio=c.mlp_ratio,
-            norm_eps=c.norm_eps,
-            proj_drop=c.proj_drop_rate,
-            drop_path=drop_path,
-            **layer,
-        )
+    def make_attention(self, stage: int, **options: Any) -> WindowHeads:
+        """The attention of a stage's blocks."""
+        pretrained_window = self.config.pretrained_window_sizes[stage]
+        dim, num_heads = self.config.embed_dim * 2**stage, self.config.num_heads[stage]
+        return CosineWindowAttention(dim, num_heads, pretrained_window=pretrained_window, **options)
 
 
 def _swin_v2(embed_dim: int, third_depth: int, heads: int, **options: Any) -> SwinV2Config:

@@ -6,17 +6,8 @@ Run in the parity environment: ``python -m tests.reference.make_features``. Noth
 import csv
 from pathlib import Path
 
+from jaxvision.catalogue import by_architecture
 from tests.reference.features import FILE, pack
-
-MODULES = (
-    "vision_transformer",
-    "deit",
-    "swin_transformer",
-    "swin_transformer_v2",
-    "efficientnet",
-    "resnet",
-    "resnetv2",
-)
 
 
 def main() -> None:
@@ -24,7 +15,7 @@ def main() -> None:
     import torch
 
     rows = []
-    for name in (name for module in MODULES for name in timm.list_models(module=module)):
+    for name in sorted(by_architecture()):
         with torch.device("meta"):
             levels = [(f["module"], f["num_chs"], f["reduction"]) for f in timm.create_model(name).feature_info]
             body = timm.create_model(name, features_only=True)
@@ -32,7 +23,7 @@ def main() -> None:
     with Path(FILE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("name", "features", "params"))
-        writer.writerows(sorted(rows))
+        writer.writerows(rows)
 
 
 if __name__ == "__main__":
