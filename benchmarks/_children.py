@@ -2,6 +2,7 @@
 
 import ctypes
 import dataclasses
+import gc
 import multiprocessing
 import os
 import statistics
@@ -103,6 +104,7 @@ def _child(make: Make, parent: Connection, at_least: float, threads: int | None)
 
 def _peak_mb(run: Thunk) -> float:
     """What one run needs at its peak, beyond what the process holds between runs."""
+    gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # glibc has kept what compiling freed
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again
     before = _status_mb("VmRSS")

@@ -8,7 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 Thunk = Callable[[], object]
 
-_KEEP = {"MALLOC_TRIM_THRESHOLD_": "8589934592", "MALLOC_MMAP_THRESHOLD_": "8589934592"}
+_KEEP = {
+    "MALLOC_TRIM_THRESHOLD_": "8589934592",
+    "MALLOC_MMAP_THRESHOLD_": "8589934592",
+    "MALLOC_ARENA_MAX": "1",
+}
 _PASSIVE = {"OMP_WAIT_POLICY": "passive"}
 
 
@@ -16,7 +20,8 @@ def set_up(passive: bool = False) -> None:
     """Restarts the script with its environment set for measuring, unless it is set already.
 
     glibc is told to keep freed memory. Otherwise it returns large buffers to the kernel after every step, and page
-    faults are what is measured.
+    faults are what is measured. Only its main arena can keep buffers of 64 MB and more, so that all threads are to use
+    that one.
 
     Args:
         passive: also tell PyTorch's threads to sleep where they wait. By default they spin, and where another process

@@ -20,13 +20,14 @@ from jaxvision.functional import to_functional
 from jaxvision.interception import Hook, Site, intercept, is_hooked
 from jaxvision.models.image_model import ImageModel
 from jaxvision.nn.conv import Conv2d
+from jaxvision.nn.linear import Linear
 from jaxvision.nn.norm import BatchNorm
 from jaxvision.paths import named_modules
 
 Model = TypeVar("Model", bound=nnx.Module)
 
 # Exactly these classes: what a subclass adds (weight standardisation, an activation) would be lost.
-_LINEAR = (Conv2d, nnx.Conv, nnx.Linear)
+_LINEAR = (Conv2d, Linear, nnx.Conv, nnx.Linear)
 _NORMS = (BatchNorm, nnx.BatchNorm)
 
 
@@ -105,7 +106,8 @@ class Fold:
 def foldable(model: nnx.Module, example: Any = None) -> tuple[Fold, ...]:
     """Which BatchNorms of a model can be folded, found by tracing one pass in evaluation.
 
-    A norm can be if the result of a convolution or linear layer (`jaxvision.nn.conv.Conv2d`, `nnx.Conv`, `nnx.Linear`)
+    A norm can be if the result of a convolution or linear layer (`jaxvision.nn.Conv2d`, `jaxvision.nn.Linear`,
+    `nnx.Conv`, `nnx.Linear`)
     enters it and nothing else does, whatever the modules around them are, and nothing but the norm uses that result.
     Subclasses of these layers and of the norms (ours and Flax's) are left alone, as are layers that share their kernel.
 

@@ -24,6 +24,7 @@ from jaxvision.nn.global_context import GlobalContext
 from jaxvision.nn.group_norm import GroupNorm
 from jaxvision.nn.init import google_routing
 from jaxvision.nn.layer_args import LayerArgs
+from jaxvision.nn.linear import Linear
 from jaxvision.nn.mixed_conv import MixedConv2d
 from jaxvision.nn.norm import BatchNorm, LayerNorm2d
 from jaxvision.nn.squeeze_excite import SqueezeExcite
@@ -282,7 +283,7 @@ class CondConvResidual(InvertedResidual):
 
     def __init__(self, shape: BlockShape, make: BlockLayers = _PLAIN, **layer: Unpack[LayerArgs]):
         super().__init__(shape, make, **layer)
-        self.routing_fn = nnx.Linear(shape.in_features, shape.experts, kernel_init=google_routing, **layer)
+        self.routing_fn = Linear(shape.in_features, shape.experts, kernel_init=google_routing, **layer)
 
     def branch(self, x: Float[Array, "b h w c"], train: bool, *routing: Array) -> Float[Array, "b h w c"]:
         """What `InvertedResidual` does, with kernels mixed for each image."""

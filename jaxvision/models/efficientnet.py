@@ -34,6 +34,7 @@ from jaxvision.models.image_model import ImageModel
 from jaxvision.nn.drop import Dropout, Rngs, name_sites, site_keys
 from jaxvision.nn.init import google_linear
 from jaxvision.nn.layer_args import LayerArgs
+from jaxvision.nn.linear import Linear
 from jaxvision.nn.stack import Stack
 from jaxvision.nn.width import make_divisible
 from jaxvision.paths import suggestion
@@ -339,10 +340,10 @@ class EfficientNet(ImageModel):
         self.conv_head = self.bn2 = None
         self.num_features = last.num_chs
 
-    def make_classifier(self, num_classes: int, **layer: Unpack[LayerArgs]) -> nnx.Linear | None:
+    def make_classifier(self, num_classes: int, **layer: Unpack[LayerArgs]) -> Linear | None:
         """A linear layer, initialised as the authors'; None for 0 classes."""
         width = self.head_hidden_size
-        return nnx.Linear(width, num_classes, kernel_init=google_linear, **layer) if num_classes else None
+        return Linear(width, num_classes, kernel_init=google_linear, **layer) if num_classes else None
 
     def classify(
         self, pooled: Float[Array, "b d"], train: bool = False, rngs: Rngs = None

@@ -12,6 +12,7 @@ from jaxvision.nn.activations import activation
 from jaxvision.nn.drop import Dropout, Rngs, name_sites
 from jaxvision.nn.init import kaiming_fan_out, torch_linear
 from jaxvision.nn.layer_args import LayerArgs
+from jaxvision.nn.linear import Linear
 from jaxvision.nn.norm import BatchNorm
 
 Model = TypeVar("Model", bound=ImageModel)
@@ -30,7 +31,7 @@ class HiddenLayer(nnx.Module):
         drop: float = 0.0,
         **layer: Unpack[LayerArgs],
     ):
-        self.linear = nnx.Linear(in_features, features, kernel_init=kaiming_fan_out, **layer)
+        self.linear = Linear(in_features, features, kernel_init=kaiming_fan_out, **layer)
         self.act = activation(act)
         self.norm = BatchNorm(features, **layer) if batch_norm else None
         self.drop = Dropout(drop)
@@ -78,7 +79,7 @@ class MlpHead(nnx.Module):
                 for before, width, norm in zip(widths, hidden, norms, strict=False)
             ]
         )
-        self.out = nnx.Linear(widths[-1], num_classes, kernel_init=torch_linear, **layer)
+        self.out = Linear(widths[-1], num_classes, kernel_init=torch_linear, **layer)
 
     def __call__(self, x: Float[Array, "b d"], train: bool = False, rngs: Rngs = None) -> Float[Array, "b classes"]:
         """Logits of pooled features."""

@@ -28,6 +28,7 @@ from jaxvision.nn.eca import EfficientChannelAttention
 from jaxvision.nn.group_norm import GroupNorm
 from jaxvision.nn.init import kaiming_fan_out, torch_linear
 from jaxvision.nn.layer_args import LayerArgs
+from jaxvision.nn.linear import Linear
 from jaxvision.nn.norm import BatchNorm
 from jaxvision.nn.pool import avg_pool, max_pool, shrink
 from jaxvision.nn.squeeze_excite import SqueezeExcite
@@ -368,10 +369,10 @@ class ResNet(ImageModel):
             setattr(self, name, None)
         self.left_out, self.num_features = removed, self.feature_levels()[-1].num_chs
 
-    def make_classifier(self, num_classes: int, **layer: Unpack[LayerArgs]) -> nnx.Linear | None:
+    def make_classifier(self, num_classes: int, **layer: Unpack[LayerArgs]) -> Linear | None:
         """A linear layer, initialised as PyTorch's; None for 0 classes."""
         width = self.head_hidden_size
-        return nnx.Linear(width, num_classes, kernel_init=torch_linear, **layer) if num_classes else None
+        return Linear(width, num_classes, kernel_init=torch_linear, **layer) if num_classes else None
 
     def classify(
         self, pooled: Float[Array, "b d"], train: bool = False, rngs: Rngs = None

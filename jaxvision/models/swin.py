@@ -21,6 +21,7 @@ from jaxvision.nn.attention import attend
 from jaxvision.nn.drop import Dropout, DropPath, Rngs, name_sites, site_keys
 from jaxvision.nn.init import trunc_normal
 from jaxvision.nn.layer_args import LayerArgs
+from jaxvision.nn.linear import Linear
 from jaxvision.nn.mlp import Mlp
 from jaxvision.nn.norm import LayerNorm
 from jaxvision.nn.patch import PatchEmbed, PatchMerging, resample_patch_embed
@@ -124,7 +125,7 @@ class WindowHeads(nnx.Module):
         self.num_heads = num_heads
         self.window = window
         self.attn_drop = Dropout(attn_drop)
-        self.proj = nnx.Linear(dim, dim, kernel_init=trunc_normal, **layer)
+        self.proj = Linear(dim, dim, kernel_init=trunc_normal, **layer)
         self.proj_drop = Dropout(proj_drop)
 
     def __call__(
@@ -182,7 +183,7 @@ class WindowAttention(WindowHeads):
         self.relative_position_bias_table = nnx.Param(
             trunc_normal(layer["rngs"].params(), (offsets, num_heads), layer.get("param_dtype", jnp.float32))
         )
-        self.qkv = nnx.Linear(dim, 3 * dim, use_bias=qkv_bias, kernel_init=trunc_normal, **layer)
+        self.qkv = Linear(dim, 3 * dim, use_bias=qkv_bias, kernel_init=trunc_normal, **layer)
 
     def project(self, x: Float[Array, "b windows n c"]) -> Sequence[Float[Array, "b windows n c"]]:
         """Queries, keys and values, by one layer."""
@@ -342,10 +343,10 @@ class SwinTransformer(ImageModel):
         del self.layers[count:]
         self.norm, self.num_features = None, self.feature_levels()[-1].num_chs
 
-    def make_classifier(self, num_classes: int, **layer: Unpack[LayerArgs]) -> nnx.Linear | None:
+    def make_classifier(self, num_classes: int, **layer: Unpack[LayerArgs]) -> Linear | None:
         """A linear layer; None for 0 classes."""
         width = self.head_hidden_size
-        return nnx.Linear(width, num_classes, kernel_init=trunc_normal, **layer) if num_classes else None
+        return Linear(width, num_classes, kernel_init=trunc_normal, **layer) if num_classes else None
 
     def classify(
         self, pooled: Float[Array, "b d"], train: bool = False, rngs: Rngs = None

@@ -28,6 +28,7 @@ from jaxvision.nn.diff_attention import DiffAttention
 from jaxvision.nn.drop import Dropout, Rngs, name_sites, site_keys
 from jaxvision.nn.init import nearly_zero, trunc_normal
 from jaxvision.nn.layer_args import LayerArgs
+from jaxvision.nn.linear import Linear
 from jaxvision.nn.mlp import GluMlp, Mlp, SwiGLU
 from jaxvision.nn.norm import LayerNorm
 from jaxvision.nn.parallel_scaling import DiffParallelScalingBlock, ParallelScalingBlock
@@ -344,9 +345,9 @@ class VisionTransformer(ImageModel):
         """Channels of the pooled features, which the classifier sees."""
         return self.num_features
 
-    def make_classifier(self, num_classes: int, **layer: Unpack[LayerArgs]) -> nnx.Linear | None:
+    def make_classifier(self, num_classes: int, **layer: Unpack[LayerArgs]) -> Linear | None:
         """A linear layer; None for 0 classes."""
-        return nnx.Linear(self.num_features, num_classes, kernel_init=trunc_normal, **layer) if num_classes else None
+        return Linear(self.num_features, num_classes, kernel_init=trunc_normal, **layer) if num_classes else None
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None, *, seed: int = 0) -> Self:
         """See `ImageModel.reset_classifier`; where the last norm is, before the pooling or after it, stays as it is.

@@ -13,6 +13,7 @@ from jaxvision.nn.filter_response_norm import FilterResponseNorm
 from jaxvision.nn.global_context import GlobalContext
 from jaxvision.nn.group_norm import GroupNorm
 from jaxvision.nn.layer_args import LayerArgs
+from jaxvision.nn.linear import Linear
 from jaxvision.nn.mixed_conv import MixedConv2d
 from jaxvision.nn.mlp import GluMlp, Mlp, SwiGLU
 from jaxvision.nn.norm import BatchNorm, LayerNorm, LayerNorm2d
@@ -54,6 +55,7 @@ __all__ = [
     "LayerNorm",
     "LayerNorm2d",
     "LayerScale",
+    "Linear",
     "MixedConv2d",
     "Mlp",
     "ParallelScalingBlock",

@@ -16,7 +16,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxvision.nn._barrier import computed_once
 from jaxvision.nn._conv_native import Geometry, native_forward, native_input_gradient, native_kernel_gradient
+from jaxvision.nn._winograd import is_winograd, winograd_forward
 
 Form: TypeAlias = Callable[[Geometry, Array, Array], Array]
 
@@ -27,6 +29,8 @@ def forward_form(geometry: Geometry) -> Form | None:
         return _depthwise_forward
     if geometry.groups > 1:
         return _grouped_forward
+    if is_winograd(geometry):
+        return winograd_forward
     return _pointwise_forward if _is_pointwise(geometry) else None
 
 
@@ -36,6 +40,8 @@ def input_gradient_form(geometry: Geometry) -> Form | None:
         return _depthwise_input_gradient
     if geometry.groups > 1:
         return _grouped_input_gradient
+    if is_winograd(geometry):
+        return _winograd_input_gradient
     return _pointwise_input_gradient if _is_pointwise(geometry) else None
 
 
@@ -89,23 +95,18 @@ def _pointwise_kernel_gradient(geometry: Geometry, x: Array, g: Array) -> Array:
 
 
 def _depthwise_forward(geometry: Geometry, x: Array, kernel: Array) -> Array:
+    # Two sums, of every other tap each: a processor adds to both at a time, and to one only after its last addition.
     dtype = _accumulator(x.dtype)
-    y = jnp.zeros((), dtype)
-    for tap, weight in zip(_taps(geometry, x), kernel.reshape(-1, kernel.shape[-1]), strict=True):
-        y += tap.astype(dtype) * weight.astype(dtype)
-    return y.astype(x.dtype)
+    sums = [jnp.zeros((), dtype)] * 2
+    for index, (tap, weight) in enumerate(zip(_taps(geometry, x), kernel.reshape(-1, kernel.shape[-1]), strict=True)):
+        sums[index % 2] += tap.astype(dtype) * weight.astype(dtype)
+    return (sums[0] + sums[1]).astype(x.dtype)
 
 
 def _depthwise_input_gradient(geometry: Geometry, g: Array, kernel: Array) -> Array:
+    g = computed_once(g)
     if geometry.stride == (1, 1):
-        span = [d * (k - 1) for d, k in zip(geometry.dilation, geometry.window, strict=True)]
-        mirrored = dataclasses.replace(
-            geometry,
-            image=geometry.out,
-            out=geometry.image,
-            low=(span[0] - geometry.low[0], span[1] - geometry.low[1]),
-        )
-        return _depthwise_forward(mirrored, g, kernel[::-1, ::-1])
+        return _depthwise_forward(_mirrored(geometry), g, kernel[::-1, ::-1])
     # Pixel s * u + r of the padded image meets tap s * q + r at output u - q: one sum over q for all phases r at once.
     dtype = _accumulator(g.dtype)
     (sh, sw), (lh, lw), (h, w), (oh, ow) = geometry.stride, geometry.low, geometry.image, geometry.out
@@ -116,7 +117,6 @@ def _depthwise_input_gradient(geometry: Geometry, g: Array, kernel: Array) -> Ar
     nh, nw = (lh + h - 1) // sh - first_h + 1, (lw + w - 1) // sw - first_w + 1
     before_h, before_w = qh - 1 - first_h, qw - 1 - first_w
     g = _pad(g, (before_h, nh + qh - 1 - oh - before_h, 0), (before_w, nw + qw - 1 - ow - before_w, 0))
-    g = lax.optimization_barrier(g)
     dx = jnp.zeros((), dtype)
     for i in range(qh):
         for j in range(qw):
@@ -133,21 +133,28 @@ def _depthwise_kernel_gradient(geometry: Geometry, x: Array, g: Array) -> Array:
     images = next(n for n in range(min(8, g.shape[0]), 0, -1) if g.shape[0] % n == 0)
     split = (g.shape[0] // images, images)
     g = g.reshape(*split, *g.shape[1:])
-    taps = [tap.reshape(*split, *tap.shape[1:]) for tap in _taps(geometry, x)]
+    taps = [tap.reshape(*split, *tap.shape[1:]) for tap in _taps(geometry, x, padded_once=True)]
     rows = []
     for row in range(geometry.window[0]):
         sums = []
         for tap in taps[row * geometry.window[1] : (row + 1) * geometry.window[1]]:
             products = (tap[:, i].astype(dtype) * g[:, i].astype(dtype) for i in range(images))
             sums.append(sum(products, jnp.zeros((), dtype)))
-        stacked = lax.optimization_barrier(jnp.stack(sums, axis=2))  # (b / images, h, kw, w, c)
+        stacked = computed_once(jnp.stack(sums, axis=2))  # (b / images, h, kw, w, c)
         flat = stacked.reshape(-1, stacked[0, 0].size).sum(0)
         rows.append(flat.reshape(stacked.shape[2:]).sum(1))
     return jnp.stack(rows)[:, :, None].astype(x.dtype)
 
 
-def _taps(geometry: Geometry, x: Array) -> list[Array]:
-    """What each tap of the window sees of the image, row by row; every tap is (b, oh, ow, c)."""
+def _taps(geometry: Geometry, x: Array, padded_once: bool = False) -> list[Array]:
+    """What each tap of the window sees of the image, row by row; every tap is (b, oh, ow, c).
+
+    Args:
+        geometry: of the convolution.
+        x: the images.
+        padded_once: whether the padded image gets a buffer of its own, which pays where the taps are used one by one.
+            Otherwise the loop that adds them up reads the image and pads as it goes.
+    """
     (sh, sw), (dh, dw), (oh, ow), (kh, kw) = geometry.stride, geometry.dilation, geometry.out, geometry.window
     nh, nw = oh + dh * (kh - 1) // sh, ow + dw * (kw - 1) // sw
     channels = x.shape[-1]
@@ -157,7 +164,8 @@ def _taps(geometry: Geometry, x: Array) -> list[Array]:
         (geometry.low[0], nh * sh - geometry.image[0] - geometry.low[0], 0),
         (geometry.low[1], nw * sw - geometry.image[1] - geometry.low[1], 0),
     ).reshape(x.shape[0], nh, sh, nw, sw * channels)
-    x = lax.optimization_barrier(x)  # else every tap computes the padding, and what made x, anew
+    if padded_once:
+        x = computed_once(x)
     taps = []
     for i in range(0, kh * dh, dh):
         for j in range(0, kw * dw, dw):
@@ -214,11 +222,15 @@ def _dense_kernels(geometry: Geometry, kernel: Array) -> list[Array]:
     return list(spread.reshape(-1, *geometry.window, dense.in_features, dense.out_features))
 
 
-# A dense window: its gradient as matrix products over all pixels.
+# A dense window: Winograd's products where its steps are 1, and its kernel's gradient as products over all pixels.
+
+
+def _winograd_input_gradient(geometry: Geometry, g: Array, kernel: Array) -> Array:
+    return winograd_forward(_mirrored(geometry), g, kernel[::-1, ::-1].swapaxes(2, 3))
 
 
 def _kernel_gradient_by_taps(geometry: Geometry, x: Array, g: Array) -> Array:
-    products = [_matmul(_rows(tap), _rows(g), (0, 0)) for tap in _taps(geometry, x)]
+    products = [_matmul(_rows(tap), _rows(g), (0, 0)) for tap in _taps(geometry, x, padded_once=True)]
     return jnp.stack(products).reshape(*geometry.window, geometry.in_features, geometry.out_features)
 
 
@@ -227,12 +239,27 @@ def _kernel_gradient_by_rows(geometry: Geometry, x: Array, g: Array) -> Array:
     # kw copies of x and kh of g, where an im2col makes kh * kw copies of x.
     (kh, kw), ow = geometry.window, geometry.out[1]
     x = _pad(x, (geometry.low[0], geometry.high[0], 0), (geometry.low[1], geometry.high[1], 0))
-    x = lax.optimization_barrier(x)
+    x = computed_once(x)
     shifted_x = jnp.stack([x[:, :, j : j + ow] for j in range(kw)], axis=3)
     shifted_g = jnp.stack([_pad(g, (i, kh - 1 - i, 0), (0, 0, 0)) for i in range(kh)], axis=3)
     rows = x.shape[0] * x.shape[1] * ow
     product = _matmul(shifted_x.reshape(rows, -1), shifted_g.reshape(rows, -1), (0, 0))
     return product.reshape(kw, geometry.in_features, kh, geometry.out_features).transpose(2, 0, 1, 3)
+
+
+def _mirrored(geometry: Geometry) -> Geometry:
+    """Of the input's gradient, which for steps of 1 is the convolution of g with the mirrored kernel."""
+    low_h, low_w = (
+        d * (k - 1) - low for d, k, low in zip(geometry.dilation, geometry.window, geometry.low, strict=True)
+    )
+    return dataclasses.replace(
+        geometry,
+        image=geometry.out,
+        out=geometry.image,
+        low=(low_h, low_w),
+        in_features=geometry.out_features,
+        out_features=geometry.in_features,
+    )
 
 
 def _accumulator(dtype: jnp.dtype) -> jnp.dtype:

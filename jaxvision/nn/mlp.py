@@ -12,6 +12,7 @@ from jaxvision.nn.activations import activation
 from jaxvision.nn.drop import Dropout, Rngs
 from jaxvision.nn.init import nearly_zero, trunc_normal
 from jaxvision.nn.layer_args import LayerArgs
+from jaxvision.nn.linear import Linear
 from jaxvision.nn.norm import LayerNorm
 from jaxvision.nn.rms_norm import NormLayer
 
@@ -43,7 +44,7 @@ class Mlp(nnx.Module):
         width = self._make_hidden(dim, hidden_dim, use_bias, **layer)
         self.drop1 = Dropout(drop)
         self.norm = norm_layer(width, eps=norm_eps, **layer) if scale_norm else None
-        self.fc2 = nnx.Linear(width, dim, use_bias=use_bias, kernel_init=trunc_normal, **layer)
+        self.fc2 = Linear(width, dim, use_bias=use_bias, kernel_init=trunc_normal, **layer)
         self.drop2 = Dropout(drop)
 
     def __call__(self, x: Float[Array, "... c"], rngs: Rngs = None) -> Float[Array, "... c"]:
@@ -54,7 +55,7 @@ class Mlp(nnx.Module):
 
     def _make_hidden(self, dim: int, hidden_dim: int, use_bias: bool, **layer: Unpack[LayerArgs]) -> int:
         """Makes the layers of `_hidden`; returns the channels that it gives."""
-        self.fc1 = nnx.Linear(dim, hidden_dim, use_bias=use_bias, kernel_init=trunc_normal, **layer)
+        self.fc1 = Linear(dim, hidden_dim, use_bias=use_bias, kernel_init=trunc_normal, **layer)
         return hidden_dim
 
     def _hidden(self, x: Float[Array, "... c"]) -> Float[Array, "... h"]:
@@ -72,7 +73,7 @@ class GluMlp(Mlp):
     def _make_hidden(self, dim: int, hidden_dim: int, use_bias: bool, **layer: Unpack[LayerArgs]) -> int:
         if hidden_dim % 2:
             raise ValueError(f"a packed gated MLP needs an even hidden_dim, got {hidden_dim}")
-        self.fc1 = nnx.Linear(
+        self.fc1 = Linear(
             dim,
             hidden_dim,
             use_bias=use_bias,
@@ -93,8 +94,8 @@ class SwiGLU(Mlp):
     default_act = "silu"
 
     def _make_hidden(self, dim: int, hidden_dim: int, use_bias: bool, **layer: Unpack[LayerArgs]) -> int:
-        self.fc1_g = nnx.Linear(dim, hidden_dim, use_bias=use_bias, kernel_init=nearly_zero, bias_init=_ones, **layer)
-        self.fc1_x = nnx.Linear(dim, hidden_dim, use_bias=use_bias, kernel_init=trunc_normal, **layer)
+        self.fc1_g = Linear(dim, hidden_dim, use_bias=use_bias, kernel_init=nearly_zero, bias_init=_ones, **layer)
+        self.fc1_x = Linear(dim, hidden_dim, use_bias=use_bias, kernel_init=trunc_normal, **layer)
         return hidden_dim
 
     def _hidden(self, x: Float[Array, "... c"]) -> Float[Array, "... h"]:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from jaxvision.nn.conv import Conv2d
 from jaxvision.nn.init import trunc_normal
 from jaxvision.nn.layer_args import LayerArgs
+from jaxvision.nn.linear import Linear
 from jaxvision.nn.norm import LayerNorm
 from jaxvision.nn.position import resize_grid
 from jaxvision.nn.rms_norm import NormLayer
@@ -67,7 +68,7 @@ class PatchMerging(nnx.Module):
 
     def __init__(self, dim: int, out_dim: int, *, norm_eps: float = 1e-5, **layer: Unpack[LayerArgs]):
         self.norm = LayerNorm(4 * dim, eps=norm_eps, **layer)
-        self.reduction = nnx.Linear(4 * dim, out_dim, use_bias=False, kernel_init=trunc_normal, **layer)
+        self.reduction = Linear(4 * dim, out_dim, use_bias=False, kernel_init=trunc_normal, **layer)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 d"]:
         """Halves the grid; an odd side is padded."""

@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxvision.interception import is_hooked, keeps_values
+from jaxvision.nn._barrier import computed_once
 from jaxvision.nn.drop import DropSite, Rngs, site_keys
 from jaxvision.paths import named_modules, named_variables, path_hash, suggestion
 
@@ -70,8 +71,8 @@ class Stack(nnx.List):
 
     def _single(self, block: nnx.Module, x: Array, train: bool, rngs: Rngs) -> Array:
         if self.remat is None or keeps_values(block):
-            return block(x, train=train, rngs=rngs)
-        return self._checkpointed(block, x, train, rngs)
+            return computed_once(block(x, train=train, rngs=rngs))
+        return computed_once(self._checkpointed(block, x, train, rngs))
 
     def _checkpoint(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return function if self.remat is None else jax.checkpoint(function, policy=_POLICIES[self.remat])

@@ -1,0 +1,88 @@
+"""A 3x3 convolution of step 1 by Winograd's F(2x2, 3x3): 16 products for 4 outputs, where a direct sum has 36.
+
+Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4.1. A tile d of 4x4 pixels and a
+kernel g give 2x2 outputs ``A^T [(G g G^T) * (B^T d B)] A``; for all tiles and channels, each of the 16 places is a
+matrix product. Its sums are shorter than a direct one's, and its rounding no worse (their table 2).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxvision.nn._barrier import computed_once
+from jaxvision.nn._conv_native import Geometry
+
+Transform: TypeAlias = Callable[[Sequence[Array]], list[Array]]
+
+# Of what is between the transforms. Twice a processor's cache; beyond, memory is what one waits for.
+_MOST_BYTES = 2**25
+
+
+def is_winograd(geometry: Geometry) -> bool:
+    """Whether it is faster so than as XLA does it (benchmarks/conv.py)."""
+    fits = geometry.window == (3, 3) and geometry.stride == geometry.dilation == (1, 1) and geometry.groups == 1
+    return fits and min(geometry.in_features, geometry.out_features) >= 32
+
+
+def winograd_forward(
+    geometry: Geometry, x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]
+) -> Float[Array, "b oh ow o"]:
+    """The convolution; some images at a time, so that what is between the transforms stays small."""
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    kernels = _both_ways(_transformed_taps, [list(row) for row in kernel.astype(dtype)])
+    kernels = [[computed_once(kernel) for kernel in row] for row in kernels]
+    tiles = (geometry.out[0] + 1) // 2 * ((geometry.out[1] + 1) // 2)
+    bytes_each = 16 * tiles * (geometry.in_features + geometry.out_features) * dtype.itemsize
+    images = next(
+        n for n in range(x.shape[0], 0, -1) if x.shape[0] % n == 0 and (n == 1 or n * bytes_each <= _MOST_BYTES)
+    )
+    if images == x.shape[0]:
+        return _some_images(geometry, x, kernels)
+    y = lax.map(lambda x: _some_images(geometry, x, kernels), x.reshape(-1, images, *x.shape[1:]))
+    return y.reshape(-1, *y.shape[2:])
+
+
+def _some_images(geometry: Geometry, x: Array, kernels: list[list[Array]]) -> Array:
+    (h, w), (oh, ow), (lh, lw) = geometry.image, geometry.out, geometry.low
+    rows, columns, channels = (oh + 1) // 2, (ow + 1) // 2, x.shape[-1]
+    pads = ((0, 0, 0), (lh, 2 * rows + 2 - h - lh, 0), (lw, 2 * columns + 2 - w - lw, 0), (0, 0, 0))
+    # A strided slice is slow; a reshape that puts even and odd pixels on an axis of their own is not.
+    padded = lax.pad(x, jnp.zeros((), x.dtype), pads).astype(kernels[0][0].dtype)
+    padded = computed_once(padded.reshape(-1, rows + 1, 2, columns + 1, 2, channels))
+    tiles = [
+        [padded[:, i // 2 :, i % 2, j // 2 :, j % 2][:, :rows, :columns].reshape(-1, channels) for j in range(4)]
+        for i in range(4)
+    ]
+    # The barriers keep XLA from transforming a tile anew for each product.
+    products = [
+        [computed_once(computed_once(tile) @ kernel) for tile, kernel in zip(*pair, strict=True)]
+        for pair in zip(_both_ways(_transformed_pixels, tiles), kernels, strict=True)
+    ]
+    outputs = [[y.reshape(-1, rows, columns, y.shape[-1]) for y in row] for row in _both_ways(_outputs, products)]
+    y = jnp.stack([jnp.stack(row, 3) for row in outputs], 2)  # (b, rows, 2, columns, 2, o)
+    return y.reshape(y.shape[0], 2 * rows, 2 * columns, -1)[:, :oh, :ow].astype(x.dtype)
+
+
+def _transformed_taps(g: Sequence[Array]) -> list[Array]:
+    """G g."""
+    even, odd = (g[0] + g[2]) / 2, g[1] / 2
+    return [g[0], even + odd, even - odd, g[2]]
+
+
+def _transformed_pixels(d: Sequence[Array]) -> list[Array]:
+    """B^T d."""
+    return [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]]
+
+
+def _outputs(m: Sequence[Array]) -> list[Array]:
+    """A^T m."""
+    return [m[0] + m[1] + m[2], m[1] - m[2] - m[3]]
+
+
+def _both_ways(transform: Transform, matrix: list[list[Array]]) -> list[list[Array]]:
+    """``T M T^T`` for the matrix of a transform."""
+    columns = [transform(column) for column in zip(*matrix, strict=True)]
+    return [transform(row) for row in zip(*columns, strict=True)]
