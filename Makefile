@@ -6,9 +6,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PARITY_STAMP := $(PARITY_VENV)/.installed
 
-# glibc gives large buffers back to the kernel after every step; keeping them saves a page fault per page per step.
+# glibc gives large buffers back to the kernel after every step; keeping them, which only its main arena can, saves a page
+# fault per page per step.
 export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
 export MALLOC_MMAP_THRESHOLD_ ?= 8589934592
+export MALLOC_ARENA_MAX ?= 1
 
 .PHONY: demo test lint parity golden docs bench clean install
 
