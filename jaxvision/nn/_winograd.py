@@ -5,6 +5,7 @@ kernel g give 2x2 outputs ``A^T [(G g G^T) * (B^T d B)] A``; for all tiles and c
 matrix product. Its sums are shorter than a direct one's, and its rounding no worse (their table 2).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -12,11 +13,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxvision.nn._barrier import computed_once
 from jaxvision.nn._conv_native import Geometry
 
 Transform: TypeAlias = Callable[[Sequence[Array]], list[Array]]
 
+# Multiplications of one image. Of fewer, little is to be saved, and much is to be compiled.
+_LEAST_PRODUCTS = 2**24
 # Of what is between the transforms. Twice a processor's cache; beyond, memory is what one waits for.
 _MOST_BYTES = 2**25
 
@@ -24,7 +26,8 @@ _MOST_BYTES = 2**25
 def is_winograd(geometry: Geometry) -> bool:
     """Whether it is faster so than as XLA does it (benchmarks/conv.py)."""
     fits = geometry.window == (3, 3) and geometry.stride == geometry.dilation == (1, 1) and geometry.groups == 1
-    return fits and min(geometry.in_features, geometry.out_features) >= 32
+    products = math.prod((*geometry.window, *geometry.out, geometry.in_features, geometry.out_features))
+    return fits and min(geometry.in_features, geometry.out_features) >= 32 and products >= _LEAST_PRODUCTS
 
 
 def winograd_forward(
@@ -33,7 +36,6 @@ def winograd_forward(
     """The convolution; some images at a time, so that what is between the transforms stays small."""
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     kernels = _both_ways(_transformed_taps, [list(row) for row in kernel.astype(dtype)])
-    kernels = [[computed_once(kernel) for kernel in row] for row in kernels]
     tiles = (geometry.out[0] + 1) // 2 * ((geometry.out[1] + 1) // 2)
     bytes_each = 16 * tiles * (geometry.in_features + geometry.out_features) * dtype.itemsize
     images = next(
@@ -51,14 +53,13 @@ def _some_images(geometry: Geometry, x: Array, kernels: list[list[Array]]) -> Ar
     pads = ((0, 0, 0), (lh, 2 * rows + 2 - h - lh, 0), (lw, 2 * columns + 2 - w - lw, 0), (0, 0, 0))
     # A strided slice is slow; a reshape that puts even and odd pixels on an axis of their own is not.
     padded = lax.pad(x, jnp.zeros((), x.dtype), pads).astype(kernels[0][0].dtype)
-    padded = computed_once(padded.reshape(-1, rows + 1, 2, columns + 1, 2, channels))
+    padded = padded.reshape(-1, rows + 1, 2, columns + 1, 2, channels)
     tiles = [
         [padded[:, i // 2 :, i % 2, j // 2 :, j % 2][:, :rows, :columns].reshape(-1, channels) for j in range(4)]
         for i in range(4)
     ]
-    # The barriers keep XLA from transforming a tile anew for each product.
     products = [
-        [computed_once(computed_once(tile) @ kernel) for tile, kernel in zip(*pair, strict=True)]
+        [tile @ kernel for tile, kernel in zip(*pair, strict=True)]
         for pair in zip(_both_ways(_transformed_pixels, tiles), kernels, strict=True)
     ]
     outputs = [[y.reshape(-1, rows, columns, y.shape[-1]) for y in row] for row in _both_ways(_outputs, products)]

@@ -18,6 +18,11 @@ CASES = [  # batch, height, width, in, out, padding
 ]
 
 
+@pytest.fixture(autouse=True)
+def small_convolutions_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_winograd, "_LEAST_PRODUCTS", 0)
+
+
 def arrays(case, dtype=jnp.float32):
     batch, height, width, features, out, padding = case
     x = jax.random.normal(jax.random.key(0), (batch, height, width, features), dtype)
@@ -60,7 +65,7 @@ def test_the_sums_of_bfloat16_are_float32() -> None:
 @pytest.mark.parametrize(
     "change", [{"stride": (2, 2)}, {"dilation": (2, 2)}, {"groups": 2}, {"window": (5, 5)}, {"in_features": 24}]
 )
-def test_other_convolutions_are_left_to_others(change) -> None:
+def test_other_convolutions_are_left_to_others(change, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = {
         "image": (8, 8),
         "window": (3, 3),
@@ -74,3 +79,5 @@ def test_other_convolutions_are_left_to_others(change) -> None:
     }
     assert _winograd.is_winograd(Geometry(**plain))
     assert not _winograd.is_winograd(Geometry(**(plain | change)))
+    monkeypatch.setattr(_winograd, "_LEAST_PRODUCTS", 9 * 64**3 + 1)
+    assert not _winograd.is_winograd(Geometry(**plain))
