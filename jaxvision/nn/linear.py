@@ -24,5 +24,5 @@ def rows_dot_general(
 class Linear(nnx.Linear):
     """`nnx.Linear` with `rows_dot_general` for its product; the arguments are its."""
 
-    def __init__(self, in_features: int, out_features: int, **options: Any):
-        super().__init__(in_features, out_features, **({"dot_general": rows_dot_general} | options))
+    def __init__(self, in_features: int, out_features: int, *, dot_general: Any = rows_dot_general, **options: Any):
+        super().__init__(in_features, out_features, dot_general=dot_general, **options)

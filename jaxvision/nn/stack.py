@@ -70,9 +70,8 @@ class Stack(nnx.List):
             yield x
 
     def _single(self, block: nnx.Module, x: Array, train: bool, rngs: Rngs) -> Array:
-        if self.remat is None or keeps_values(block):
-            return computed_once(block(x, train=train, rngs=rngs))
-        return computed_once(self._checkpointed(block, x, train, rngs))
+        plain = self.remat is None or keeps_values(block)
+        return computed_once(block(x, train=train, rngs=rngs) if plain else self._checkpointed(block, x, train, rngs))
 
     def _checkpoint(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return function if self.remat is None else jax.checkpoint(function, policy=_POLICIES[self.remat])

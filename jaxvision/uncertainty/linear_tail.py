@@ -28,7 +28,7 @@ _BILINEAR = ("mul", "dot_general", "conv_general_dilated")
 _LINEAR = (
     "add", "sub", "add_any", "neg", "reshape", "transpose", "broadcast_in_dim", "squeeze", "expand_dims", "reduce_sum",
     "slice", "concatenate", "pad", "rev", "copy", "copy_p", "cumsum", "reduce_window_sum", "real", "stop_gradient",
-    "optimization_barrier", "computed_once",
+    "computed_once",
 )  # fmt: skip
 # Linear in their first operand, the others being the same for every mask.
 _LINEAR_IN_FIRST = ("div", "dynamic_slice", "gather", "convert_element_type")
