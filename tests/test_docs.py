@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from docs import make_models
-from jaxvision.registry import list_models
+from jaxvision.registry import families, list_models
 from tests.parity import table
+from tests.parity.plan import NARROW, plan
+from tests.reference.options import options
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -57,6 +59,18 @@ def test_every_comparison_with_timm_is_of_a_model_and_within_the_bound():
     rows = table.rows()
     assert rows.keys() <= set(list_models())
     assert [name for name, row in rows.items() if not float(row.relative) <= table.BOUND] == []
+
+
+def test_every_option_is_compared_whole():
+    """No option is only in a network that is compared with fewer blocks or fewer channels."""
+    whole, reduced = set(), {}
+    for name, family in families().items():
+        for option in options(family.variants[name]):
+            if plan(name).full or name in NARROW:
+                whole.add((family.name, *option))
+            else:
+                reduced[family.name, *option] = name
+    assert {option: name for option, name in reduced.items() if option not in whole} == {}
 
 
 @pytest.mark.parity

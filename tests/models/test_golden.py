@@ -1,5 +1,6 @@
 """Float32 logits against timm's, for weights and images that both sides make from names and seeds."""
 
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 from flax import nnx
 
 import jaxvision
+from jaxvision import registry
 from jaxvision.paths import named_variables
 from jaxvision.weights.layout import timm_name, timm_shape
 from tests.reference.cases import families
+from tests.reference.options import options
 from tests.reference.synthetic import images, state_dict
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -54,3 +57,20 @@ def test_logits_are_timms(family, case):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_case_is_stored(family):
     assert set(golden(family)) == {case.id for case in FAMILIES[family]}
+
+
+def test_every_option_has_a_case():
+    """Whatever any registered model has that is not a number is in a golden vector too."""
+    covered = set()
+    for cases in FAMILIES.values():
+        for case in cases:
+            config = registry.families()[case.model].variants[case.model]
+            fields = {field.name for field in dataclasses.fields(config)}
+            changes = {name: value for name, value in case.options.items() if name in fields}
+            covered |= {(type(config), *option) for option in options(dataclasses.replace(config, **changes))}
+    needed = {
+        (type(family.variants[name]), *option): name
+        for name, family in registry.families().items()
+        for option in options(family.variants[name])
+    }
+    assert {option: name for option, name in needed.items() if option not in covered} == {}

@@ -81,3 +81,10 @@ def test_group_norm_has_no_statistics_and_no_training_mode():
 def test_impossible_configs_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         ResNetConfig(**options)
+
+
+def test_averaging_in_place_of_strides_tells_which_images_it_takes():
+    model = jaxvision.create_model("resnetaa34d", **TINY)
+    assert model(np.zeros((1, 65, 97, 3))).shape == (1, 3)
+    with pytest.raises(ValueError, match=r"even height and width, got 9x8: make the image's .* multiples of .* 32"):
+        model(np.zeros((1, 36, 32, 3)))

@@ -23,6 +23,11 @@ from tests.reference.synthetic import images, state_dict
 IMAGES = 2
 Array = NDArray[np.float64] | NDArray[np.float32]
 
+# A norm, but in a pre-activation block a convolution.
+_LAST_OF_BRANCH = re.compile(
+    r"((?:layer\d|blocks\.\d+)\.\d+(?=\.bn)|stages\.\d\.blocks\.\d+(?=\.conv))\.[a-z]+\d\.(weight|bias)"
+)
+
 
 @contextlib.contextmanager
 def _uninitialised() -> Iterator[None]:
@@ -45,8 +50,8 @@ def _damped(weights: dict[str, Any]) -> dict[str, Any]:
     """
     last: dict[str, str] = {}
     for name in sorted(weights):
-        if found := re.fullmatch(r"((layer\d|blocks\.\d+)\.\d+)\.bn\d\.(weight|bias)", name):
-            last[f"{found[1]}.{found[3]}"] = name
+        if found := _LAST_OF_BRANCH.fullmatch(name):
+            last[f"{found[1]}.{found[2]}"] = name
     for name in last.values():
         weights[name] *= 0.25
     return weights

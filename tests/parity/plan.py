@@ -28,6 +28,7 @@ NARROW: dict[str, dict[str, Any]] = {
 """All their blocks, fewer channels: the only ones with some option, and timm's BiTs, which take no ``layers``."""
 # No side of the last maps is like another; 65 is odd all the way down, where SAME and symmetric padding part.
 _SIZES = ((64, 96), (96, 64), (65, 97), (80, 64))
+# The first is even all the way, as networks have to have it that average over 2x2 pixels in place of a stride.
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def plan(name: str) -> Plan:
     elif info.num_params > MOST_PARAMS and name not in _WHOLE:
         options |= fewer
     if not hasattr(config, "img_size"):
-        return Plan(name, _SIZES[len(name) % len(_SIZES)], options)
+        even = getattr(config, "anti_alias", None) == "avg"
+        return Plan(name, _SIZES[0 if even else len(name) % len(_SIZES)], options)
     size = _size_of_transformer(info, config)
     return Plan(name, size, options | {"img_size": size})
 

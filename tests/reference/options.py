@@ -7,7 +7,7 @@ _WAYS_TO_RUN = ("remat", "scan")
 
 
 def options(config: Any) -> set[tuple[str, str]]:
-    """(field, value) of a family's config; all numbers, and all tuples of them, count as the same value."""
+    """(field, value) of a family's config; all numbers and all tables of them count as the same value."""
     return {
         (field.name, _kind(getattr(config, field.name)))
         for field in dataclasses.fields(config)
@@ -16,6 +16,4 @@ def options(config: Any) -> set[tuple[str, str]]:
 
 
 def _kind(value: Any) -> str:
-    if isinstance(value, str | bool) or value is None:
-        return repr(value)
-    return "a number" if isinstance(value, int | float) else "a table"
+    return repr(value) if isinstance(value, str | bool) or value is None else "some"

@@ -27,4 +27,6 @@ CASES: tuple[Case, ...] = (
     _few("tf_efficientnet_cc_b0_4e", (75, 65), gain=1.62),
     _few("tf_mixnet_s", (75, 65)),
     _few("mobilenetv1_100", gain=1.7),
+    _few("tinynet_e", gain=1.7),
+    _few("efficientnet_b1_pruned", gain=1.5),
 )

@@ -21,5 +21,7 @@ CASES: tuple[Case, ...] = (
     Case("resnetblur18_odd", "resnetblur18", (75, 65), _SHORT),
     Case("resnetblur50d_dilated", "resnetblur50d", (64, 64), {**_SHORT, "output_stride": 8}, gain=2.0),
     Case("ecaresnetlight", "ecaresnetlight", (64, 64), _SHORT, gain=2.0),
+    Case("resnet50_gn", "resnet50_gn", (64, 64), _SHORT, gain=2.0),
+    Case("ecaresnet50d_pruned", "ecaresnet50d_pruned", (64, 64), {"num_classes": 10}, gain=1.4),
     Case("test_resnet", "test_resnet", (64, 64), {"num_classes": 10}, gain=1.2),
 )

@@ -44,4 +44,5 @@ CASES: tuple[Case, ...] = (
     _vit("aimv2", "aimv2_large_patch14_224", (70, 70)),
     _vit("aimv2_scaled", "aimv2_large_patch14_224", (70, 70), scale_mlp_norm=True, qk_norm=True),
     _vit("beit3", "beit3_base_patch16_224"),
+    _vit("flexivit", "flexivit_small"),
 )
