@@ -26,7 +26,7 @@ demo: $(STAMP)
 	$(BIN)/jaxvision demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -18,6 +18,8 @@ from jaxvision.training.distributed import (
 )
 from tests.training import parallel_worker
 
+pytestmark = pytest.mark.xdist_group("parallel")
+
 COUNT = 2
 
 
