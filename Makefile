@@ -26,7 +26,7 @@ demo: $(STAMP)
 	$(BIN)/jaxvision demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -19,8 +19,6 @@ from jaxvision.training.signals import StopSignals
 from tests.experiment.conftest import TINY
 from tests.experiment.test_train import run_training, settings
 
-pytestmark = pytest.mark.xdist_group("experiment")
-
 ROOT = Path(__file__).parents[2]
 
 # Everything that could go wrong in a resume: dropout, BatchNorm, moving averages, accumulation, oversampling,

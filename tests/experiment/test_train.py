@@ -18,8 +18,6 @@ from jaxvision.experiment.train import run_training
 from jaxvision.training.config import TrainConfig, read_config, replaced
 from tests.experiment.conftest import TINY, write_digits
 
-pytestmark = pytest.mark.xdist_group("experiment")
-
 ROOT = Path(__file__).parents[2]
 
 

@@ -26,8 +26,6 @@ from jaxvision.training.config import ConfigError, NetworkOptions, TrainConfig, 
 from jaxvision.training.losses import make_task
 from jaxvision.uncertainty.overlap import OverlapError
 
-pytestmark = pytest.mark.xdist_group("experiment")
-
 QUICK = InjectionOptions(sites=("head",), samples=8, rates=(0.1, 0.3))
 
 

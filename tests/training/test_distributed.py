@@ -18,8 +18,6 @@ from jaxvision.training.distributed import (
 )
 from tests.training import parallel_worker
 
-pytestmark = pytest.mark.xdist_group("parallel")
-
 COUNT = 2
 
 

@@ -22,8 +22,6 @@ from jaxvision.training.parallel import make_driver
 from jaxvision.training.parallel.placement import fsdp_spec, state_shardings
 from jaxvision.training.state import TrainState
 
-pytestmark = pytest.mark.xdist_group("parallel")
-
 MESH = jax.sharding.AbstractMesh((2, 4), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
 
 

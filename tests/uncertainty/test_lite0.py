@@ -8,8 +8,6 @@ import pytest
 
 from jaxvision import uncertainty as uq
 
-pytestmark = pytest.mark.xdist_group("lite0")
-
 
 @pytest.fixture(scope="module")
 def benchmark() -> Any:
