@@ -25,6 +25,7 @@ class OneWorkerForWhatIsShared(LoadScopeScheduling):
         return next((shared for path, shared in TOGETHER.items() if nodeid.startswith(path)), nodeid)
 
 
+@pytest.hookimpl(optionalhook=True)  # xdist may be switched off
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     return OneWorkerForWhatIsShared(config, log)
 
