@@ -43,13 +43,15 @@ CUT = ("vit_small_patch16_224", "swin_tiny_patch4_window7_224", "efficientnet_b0
 def pair(name, **options):
     """timm's model, its weights by name, and images."""
     theirs = timm.create_model(name, **HERE[name], **options).eval()
-    return theirs, synthetic(theirs), images((2, *HERE[name].get("img_size", (64, 96)), 3))
+    return theirs, synthetic(theirs, name), images((2, *HERE[name].get("img_size", (64, 96)), 3))
 
 
-def synthetic(theirs):
+def synthetic(theirs, name):
     """Gives timm's model weights made from its names, and returns them."""
     shapes = {n: tuple(v.shape) for n, v in theirs.state_dict().items() if not n.endswith("num_batches_tracked")}
-    weights = state_dict(shapes, gain=1.6 if isinstance(theirs, timm.models.EfficientNet) else 1.0)
+    # An EfficientNet's signal is lost without a gain; that of a V2, which is deeper, overflows its gates with as much.
+    gain = 1.0 if not isinstance(theirs, timm.models.EfficientNet) else 1.2 if "v2" in name else 1.6
+    weights = state_dict(shapes, gain)
     theirs.load_state_dict({n: torch.from_numpy(v) for n, v in weights.items()}, strict=False)
     return weights
 
@@ -143,7 +145,7 @@ def test_a_reset_is_timms(name):
     for classes, pool in ((0, None), (5, "token" if "distilled" in name else "max")):
         theirs.reset_classifier(classes, pool)
         assert ours.reset_classifier(classes, pool) is ours
-        weights = synthetic(theirs)
+        weights = synthetic(theirs, name)
         jaxvision.load_weights(ours, weights)
         assert ours.num_classes == theirs.num_classes == classes
     with torch.no_grad():
