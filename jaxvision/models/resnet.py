@@ -187,6 +187,11 @@ class _Block(nnx.Module):
         if self.se is not None:
             branch = self.se(branch)
         shortcut = x if self.downsample is None else self.downsample(x, train)
+        if branch.shape != shortcut.shape:  # averaging leaves out the last pixel of an odd side
+            raise ValueError(
+                f"anti_alias='avg' halves maps of even height and width, got {x.shape[1]}x{x.shape[2]}: "
+                "make the image's height and width multiples of the model's largest stride, 32 with output_stride=32"
+            )
         return self.act(shortcut + self.drop_path(branch, rngs))
 
 
@@ -428,7 +433,7 @@ def _stem_pool(c: ResNetConfig, features: int, **layer: Unpack[LayerArgs]) -> An
         norm, act = _NORMS[c.norm](features, **layer), activation(c.act)
         return _Layers([conv, pool, norm, act] if c.anti_alias else [conv, norm, act])
     if c.anti_alias == "avg":  # alone, without the maximum
-        return partial(avg_pool, window=2, stride=2)
+        return pool
     maximum = partial(max_pool, window=3, stride=stride, padding=1)
     return _Layers([maximum, pool]) if c.anti_alias else maximum
 
@@ -450,18 +455,7 @@ def _anti_aliased(
         return stride, _same
     if c.anti_alias == "blur":
         return 1, BlurPool2d(features, stride=stride)
-    return 1, partial(_avg_of_even, stride=stride)
-
-
-def _avg_of_even(x: Array, stride: int) -> Array:
-    """Averages over windows that leave no pixel over: the shortcut beside it would keep that pixel."""
-    if any(side % stride for side in x.shape[1:3]):
-        height, width = x.shape[1:3]
-        raise ValueError(
-            f"anti_alias='avg' halves maps of even height and width, got {height}x{width}: "
-            "make the image's height and width multiples of the model's largest stride, 32 with output_stride=32"
-        )
-    return avg_pool(x, stride, stride=stride)
+    return 1, partial(avg_pool, window=stride, stride=stride)
 
 
 def _same(x: Array) -> Array:

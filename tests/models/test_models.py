@@ -57,10 +57,10 @@ def pictures(*shape):
     return jax.random.normal(jax.random.key(1), shape or (3, 32, 32, 3))
 
 
-def logits(model, images, key=None):
+def logits(model, images):
     """Compiled as a whole, which takes a fifth of the time that compiling each operation takes."""
     apply, variables = to_functional(model)
-    return jax.jit(apply)(variables, images, key=key)[0]
+    return jax.jit(apply)(variables, images)[0]
 
 
 @FAMILIES
@@ -80,7 +80,7 @@ def test_every_rate_changes_something(name, rate):
     apply, variables = to_functional(model)
     keys = jax.random.split(jax.random.key(0), 8)  # a path may be kept by chance
     samples = jax.jit(jax.vmap(lambda key: apply(variables, pictures(), key=key)[0]))(keys)
-    assert np.abs(samples - logits(model, pictures())).max() > 1e-5
+    assert np.ptp(samples, axis=0).max() > 1e-6  # what does not depend on the key is equal to the bit
 
 
 @FAMILIES

@@ -11,7 +11,8 @@ from jaxvision.nn.conv import conv2d
 
 CASES = [  # batch, height, width, in, out, padding
     (2, 9, 8, 32, 48, 1),
-    (3, 7, 6, 40, 32, 3),
+    (3, 7, 7, 40, 32, 0),
+    (1, 5, 6, 32, 32, 3),
     (2, 4, 4, 32, 32, "SAME"),
     (1, 1, 1, 32, 32, 1),
 ]
