@@ -1,9 +1,10 @@
 from collections.abc import Iterator
 
-import jax
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+from tests.compiled import quickly_compiled
 
 TOGETHER = {
     "tests/experiment/": "a finished run",
@@ -32,7 +33,5 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 @pytest.fixture(scope="module")
 def quick_compilation() -> Iterator[None]:
-    """Small networks run in no time; most of their tests' is XLA's, which halves without its optimisations."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    with quickly_compiled():
+        yield

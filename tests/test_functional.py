@@ -8,12 +8,19 @@ from flax import nnx
 import jaxvision
 from jaxvision.functional import to_functional, update, variables_of
 from jaxvision.paths import flatten
+from tests.compiled import run
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 VIT = {"img_size": 32, "embed_dim": 16, "depth": 12, "num_heads": 2, "num_classes": 5}
 
 
 def vit(**options):
     return jaxvision.create_model("vit_tiny_patch16_224", **{**VIT, **options})
+
+
+def resnet(**options):
+    return jaxvision.create_model("resnet18", num_classes=3, layers=(1, 1), channels=(8, 16), stem_width=8, **options)
 
 
 def images(*shape):
@@ -34,10 +41,10 @@ def test_variables_are_taken_by_name_whatever_their_order():
     """nnx.merge goes by position: with string keys 0, 1, 10, 11, 2 it would permute twelve blocks in silence."""
     model = vit()
     apply, variables = to_functional(model)
-    expected, _ = apply(variables, images())
+    expected = run(model, images())
     blocks = variables["params"]["blocks"]
     shuffled = {key: blocks[key] for key in sorted(blocks, reverse=True)}
-    logits, _ = apply({"batch_stats": {}, "params": {**variables["params"], "blocks": shuffled}}, images())
+    logits, _ = jax.jit(apply)({"batch_stats": {}, "params": {**variables["params"], "blocks": shuffled}}, images())
     np.testing.assert_array_equal(logits, expected)
 
 
@@ -59,12 +66,12 @@ def test_unknown_method_suggests():
 
 def test_other_methods():
     model = vit()
-    apply, variables = to_functional(model, method="forward_features")
-    np.testing.assert_allclose(apply(variables, images())[0], model.forward_features(images()), atol=1e-6)
+    found = run(model, images(), method="forward_features")
+    np.testing.assert_allclose(found, model.forward_features(images()), atol=1e-6)
 
 
 def test_train_and_key_are_independent():
-    model = jaxvision.create_model("resnet18", num_classes=3, drop_rate=0.5)
+    model = resnet(drop_rate=0.5)
     apply, variables = to_functional(model)
     x, key = images(), jax.random.key(0)
     still, stats = apply(variables, x, key=key)
@@ -75,7 +82,7 @@ def test_train_and_key_are_independent():
 
 
 def test_apply_leaves_the_model_alone():
-    model = jaxvision.create_model("resnet18", num_classes=3)
+    model = resnet()
     before = jax.tree.map(np.asarray, variables_of(model))
     apply, variables = to_functional(model)
     apply(variables, images(), train=True, key=jax.random.key(0))
@@ -87,7 +94,8 @@ def test_transforms():
     apply, variables = to_functional(model)
     x, keys = images(), jax.random.split(jax.random.key(0), 3)
     samples = jax.jit(jax.vmap(lambda key: apply(variables, x, key=key)[0]))(keys)
-    loop = jnp.stack([apply(variables, x, key=key)[0] for key in keys])
+    one = jax.jit(lambda key: apply(variables, x, key=key)[0])
+    loop = jnp.stack([one(key) for key in keys])
     np.testing.assert_allclose(samples, loop, atol=1e-5)
     assert samples.std(axis=0).max() > 0
 
@@ -159,12 +167,11 @@ def test_abstract_models_have_abstract_variables():
 def test_tree_mode_changes_nothing(switch):
     """Flax plans to turn graph mode off by default (FLIP 5310)."""
     model = vit()
-    expected = model(images())
+    expected = run(model, images())
     flax.config.update(switch, False)
     try:
-        apply, variables = to_functional(model)
-        np.testing.assert_allclose(jax.jit(apply)(variables, images())[0], expected, atol=1e-6)
-        captured = jaxvision.features(model, images(), "blocks.*")
+        np.testing.assert_allclose(run(model, images()), expected, atol=1e-6)
+        captured = jax.eval_shape(lambda: jaxvision.features(model, images(), "blocks.*"))
         assert len(captured) == 12
     finally:
         flax.config.update(switch, True)

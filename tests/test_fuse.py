@@ -11,6 +11,7 @@ from jaxvision import uncertainty as uq
 from jaxvision.fuse import foldable, fuse_batchnorm
 from jaxvision.nn import BatchNorm, Conv2d
 from jaxvision.paths import named_modules, named_variables
+from tests.compiled import run
 from tests.models.test_golden import golden, ours
 from tests.reference.cases import families
 from tests.reference.synthetic import images
@@ -32,11 +33,6 @@ def spread(model):
 def tiny(layers=(1, 2), **options):
     model = jaxvision.create_model("resnet50t", layers=layers, channels=(4, 8), stem_width=8, num_classes=5, **options)
     return spread(model)
-
-
-def run(model, x, **kwargs):
-    apply, variables = jaxvision.to_functional(model)
-    return jax.jit(lambda variables, x: apply(variables, x, **kwargs)[0])(variables, x)
 
 
 def norms(model):

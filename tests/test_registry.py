@@ -6,11 +6,11 @@ from flax import nnx
 from safetensors.numpy import save_file
 
 from jaxvision.catalogue import by_architecture
-from jaxvision.functional import to_functional
 from jaxvision.paths import named_variables
 from jaxvision.registry import ModelNameError, create_model, families, list_models, model_info
 from jaxvision.weights import WeightsError
 from jaxvision.weights.layout import timm_name
+from tests.compiled import run
 
 
 def values(model):
@@ -19,11 +19,6 @@ def values(model):
 
 def abstract(*args, **kwargs):
     return nnx.eval_shape(lambda: create_model(*args, **kwargs))
-
-
-def logits(model, images):
-    apply, variables = to_functional(model)
-    return jax.jit(lambda variables, images: apply(variables, images)[0])(variables, images)
 
 
 def is_in_head(name, model):
@@ -117,7 +112,7 @@ def test_weights_of_a_file_replace_all_random_ones(saved):
     loaded = create_model(name, pretrained=path, seed=2, **options)
     assert not any(isinstance(v.get_value(), jax.ShapeDtypeStruct) for v in named_variables(loaded).values())
     images = jax.random.normal(jax.random.key(0), (2, *getattr(model.config, "img_size", (32, 32)), 3))
-    np.testing.assert_array_equal(logits(loaded, images), logits(model, images))
+    np.testing.assert_array_equal(run(loaded, images), run(model, images))
 
 
 def test_another_number_of_classes_changes_the_head_and_nothing_else(saved):
@@ -151,7 +146,7 @@ def test_without_classes_there_is_no_head(saved):
 def test_weights_fit_other_channels_and_sizes(saved):
     name, options, _, path = saved
     loaded = create_model(name, pretrained=path, in_chans=1, **options | {"img_size": (64, 96)})
-    assert np.isfinite(logits(loaded, jnp.ones((1, 64, 96, 1)))).all()
+    assert np.isfinite(run(loaded, jnp.ones((1, 64, 96, 1)))).all()
 
 
 def test_a_file_that_does_not_fit_is_an_error(saved):

@@ -203,7 +203,7 @@ def test_remedies_for_imbalance_move_the_recalls_as_they_should(tmp_path, capsys
     assert rare["nothing"] < min(rare["oversampling"], rare["undersampling"], rare["class weights"])
 
 
-def test_the_covid_ct_recipe_runs_on_any_folder_of_two_classes(tmp_path, undrawn):
+def test_the_covid_ct_recipe_runs_on_any_folder_of_two_classes(tmp_path):
     """With a small ResNet for the large one: the recipe's own needs weights from a hub. It ends in uncertainty."""
     from jaxvision.training.recipes import recipe
 

@@ -207,7 +207,7 @@ def test_pictures_that_cannot_be_read_or_are_among_those_that_tune_are_left_out(
         ("heteroscedastic", np.linspace(-1, 1, 48).reshape(24, 2), (), "constant variance"),
     ],
 )
-def test_every_task_is_tuned_measured_and_reported(name, labels, classes, methods, tmp_path, undrawn):
+def test_every_task_is_tuned_measured_and_reported(name, labels, classes, methods, tmp_path):
     """Tuned on pictures of chance, so that the numbers mean nothing, but their labels and shapes are the task's."""
     task = make_task(name, max(len(classes), labels[0].size))
     data = some_pictures(labels, classes)

@@ -11,6 +11,7 @@ from jaxvision.functional import to_functional
 from jaxvision.models.feature_info import FeatureInfo, FeatureLevel, take_indices
 from jaxvision.models.feature_net import FeatureNet, features_only
 from jaxvision.paths import named_variables
+from tests.compiled import run
 from tests.models.small import SMALL
 from tests.reference.features import features, pack, unpack
 
@@ -23,23 +24,18 @@ def small(name, **options):
     return jaxvision.create_model(name, **{**SMALL[name], **options})
 
 
-def run(model, *args, method="__call__", **kwargs):
-    apply, variables = to_functional(model, method=method)
-    return jax.jit(lambda variables, x: apply(variables, x, *args, **kwargs)[0])(variables, X)
-
-
 @pytest.fixture(scope="module", params=SMALL)
 def whole(request, quick_compilation):
     """A model with its features and all its maps, from one pass."""
     model = small(request.param, num_classes=3)
-    return request.param, model, *run(model, method="forward_intermediates")
+    return request.param, model, *run(model, X, method="forward_intermediates")
 
 
 def test_the_maps_are_as_they_are_described(whole):
     _, model, final, maps = whole
     assert [level.num_chs for level in model.feature_info] == [m.shape[-1] for m in maps]
     assert [m.shape[:3] for m in maps] == [(2, 32 // r, 32 // r) for r in model.feature_info.reduction()]
-    np.testing.assert_allclose(run(model, method="forward_features"), final, atol=1e-6)
+    np.testing.assert_allclose(run(model, X, method="forward_features"), final, atol=1e-6)
 
 
 def test_a_model_of_features_gives_the_same_maps_and_has_nothing_else(whole):
@@ -47,7 +43,7 @@ def test_a_model_of_features_gives_the_same_maps_and_has_nothing_else(whole):
     body = small(name, features_only=True, out_indices=(1, 0))
     assert isinstance(body, FeatureNet | type(model))
     assert body.feature_info == model.feature_info[:2]
-    for map_, expected in zip(run(body), maps[:2], strict=True):
+    for map_, expected in zip(run(body, X), maps[:2], strict=True):
         np.testing.assert_allclose(map_, expected, atol=1e-6)
     used = named_variables(body)
     assert set(used) < set(named_variables(model))
@@ -99,7 +95,7 @@ def test_stopping_early_runs_no_more_than_it_must(whole):
 
 def test_the_last_norm_where_it_fits(whole):
     name, model, _, maps = whole
-    normed = run(model, method="forward_intermediates", norm=True, intermediates_only=True)
+    normed = run(model, X, method="forward_intermediates", norm=True, intermediates_only=True)
     changed = [not np.allclose(a, b, atol=1e-4) for a, b in zip(normed, maps, strict=True)]
     if name.startswith(("vit", "deit")):
         assert all(changed)
@@ -110,7 +106,7 @@ def test_the_last_norm_where_it_fits(whole):
 def test_tokens_before_the_patches():
     model = small("deit_tiny_distilled_patch16_224")
     (maps, prefix), *_ = run(
-        model, 1, method="forward_intermediates", return_prefix_tokens=True, intermediates_only=True
+        model, X, indices=1, method="forward_intermediates", return_prefix_tokens=True, intermediates_only=True
     )
     tokens = jax.jit(lambda x: jaxvision.features(model, x, "blocks.1"))(X)["blocks.1"]
     np.testing.assert_allclose(prefix, tokens[:, :2], atol=1e-5)
@@ -119,7 +115,7 @@ def test_tokens_before_the_patches():
 
 @pytest.mark.parametrize("options", [{"scan": True}, {"remat": "full"}])
 def test_maps_do_not_depend_on_how_blocks_run(options):
-    plain, other = (run(small("vit_tiny_patch16_224", features_only=True, **o)) for o in ({}, options))
+    plain, other = (run(small("vit_tiny_patch16_224", features_only=True, **o), X) for o in ({}, options))
     assert len(plain) == 3
     for a, b in zip(plain, other, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
@@ -130,7 +126,7 @@ def test_maps_by_name_are_the_same_maps():
     names = model.feature_info.module_name()
     assert names == ["act1", "layer1", "layer2"]
     by_name = jax.jit(lambda x: jaxvision.features(model, x, names[1:]))(X)
-    maps = run(model, 2, method="forward_intermediates", intermediates_only=True)
+    maps = run(model, X, indices=2, method="forward_intermediates", intermediates_only=True)
     for name, expected in zip(names[1:], maps, strict=True):
         np.testing.assert_allclose(by_name[name], expected, atol=1e-5)
 

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from flax import nnx
@@ -13,6 +12,7 @@ import jaxvision
 from jaxvision import registry
 from jaxvision.paths import named_variables
 from jaxvision.weights.layout import timm_name, timm_shape
+from tests.compiled import run
 from tests.reference.cases import families
 from tests.reference.options import options
 from tests.reference.synthetic import images, state_dict
@@ -47,8 +47,7 @@ def ours(case, **options):
 
 @pytest.mark.parametrize(("family", "case"), CASES)
 def test_logits_are_timms(family, case):
-    apply, variables = jaxvision.to_functional(ours(case))
-    logits, _ = jax.jit(apply)(variables, images((2, *case.size, 3)))
+    logits = run(ours(case), images((2, *case.size, 3)))
     expected = golden(family)[case.id]
     assert np.ptp(expected, axis=0).std() > 1e-3, "the golden logits must depend on the image"
     np.testing.assert_allclose(logits, expected, atol=1e-4 * max(1.0, np.abs(expected).max()), rtol=0)

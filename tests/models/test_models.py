@@ -15,6 +15,7 @@ from jaxvision.functional import to_functional, variables_of
 from jaxvision.models.efficientnet import Stage
 from jaxvision.nn.window import partition, shift_mask
 from jaxvision.paths import named_modules
+from tests.compiled import run
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -57,18 +58,12 @@ def pictures(*shape):
     return jax.random.normal(jax.random.key(1), shape or (3, 32, 32, 3))
 
 
-def logits(model, images):
-    """Compiled as a whole, which takes a fifth of the time that compiling each operation takes."""
-    apply, variables = to_functional(model)
-    return jax.jit(apply)(variables, images)[0]
-
-
 @FAMILIES
 def test_evaluation_is_deterministic_with_every_rate_on(name):
     model = small(name, **dict.fromkeys(RATES[name], 0.5))
     quiet = small(name, **dict.fromkeys(RATES[name], 0.0))
-    np.testing.assert_array_equal(logits(model, pictures()), logits(model, pictures()))
-    np.testing.assert_array_equal(logits(model, pictures()), logits(quiet, pictures()))
+    np.testing.assert_array_equal(run(model, pictures()), run(model, pictures()))
+    np.testing.assert_array_equal(run(model, pictures()), run(quiet, pictures()))
 
 
 @pytest.mark.parametrize(("name", "rate"), [(name, rate) for name in RATES for rate in RATES[name]])
@@ -93,9 +88,9 @@ def test_no_option_is_swallowed(name):
 @pytest.mark.parametrize("channels", [1, 4])
 def test_any_input_channels_and_head(name, channels):
     model = small(name, in_chans=channels, num_classes=7)
-    assert logits(model, pictures(2, 32, 32, channels)).shape == (2, 7)
+    assert run(model, pictures(2, 32, 32, channels)).shape == (2, 7)
     features = small(name, num_classes=0)
-    assert logits(features, pictures()).shape == (3, features.num_features)
+    assert run(features, pictures()).shape == (3, features.num_features)
     assert features.classifiers == ()
 
 
@@ -108,25 +103,25 @@ def test_wrong_channels_are_told(name):
 @FAMILIES
 @pytest.mark.parametrize("size", [(48, 32), (32, 64)])
 def test_images_need_not_be_square(name, size):
-    assert logits(small(name, img_size=size), pictures(1, *size, 3)).shape == (1, 5)
+    assert run(small(name, img_size=size), pictures(1, *size, 3)).shape == (1, 5)
 
 
 def test_vit_refuses_another_size_unless_it_may_adapt():
     with pytest.raises(ValueError, match=r"32x32, got 48x32; .*dynamic_img_size=True"):
         small("vit_tiny_patch16_224")(pictures(1, 48, 32, 3))
     model = small("vit_tiny_patch16_224", dynamic_img_size=True)
-    assert logits(model, pictures(1, 48, 32, 3)).shape == (1, 5)
+    assert run(model, pictures(1, 48, 32, 3)).shape == (1, 5)
     fixed = small("vit_tiny_patch16_224")
-    np.testing.assert_allclose(logits(model, pictures()), logits(fixed, pictures()), atol=1e-6)
+    np.testing.assert_allclose(run(model, pictures()), run(fixed, pictures()), atol=1e-6)
 
 
 @FAMILIES
 def test_bfloat16_computes_and_float32_keeps(name):
     model = small(name, dtype=jnp.bfloat16)
-    half = logits(model, pictures())
+    half = run(model, pictures())
     assert half.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(variables_of(model))} == {jnp.dtype(jnp.float32)}
-    np.testing.assert_allclose(half.astype(jnp.float32), logits(small(name), pictures()), atol=0.1)
+    np.testing.assert_allclose(half.astype(jnp.float32), run(small(name), pictures()), atol=0.1)
 
 
 @FAMILIES

@@ -16,6 +16,7 @@ from jaxvision.nn.position import resize_grid, resize_pos_embed
 from jaxvision.paths import named_modules, named_variables
 from jaxvision.weights import WeightsMismatchError
 from jaxvision.weights.layout import timm_name
+from tests.compiled import run
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -33,10 +34,6 @@ X = jax.random.normal(jax.random.key(1), (3, 32, 32, 3))
 
 def tiny(block="pre", **options):
     return jaxvision.create_model("vit_tiny_patch16_224", **{**TINY, "block": block, **BLOCKS[block], **options})
-
-
-def run(model, x):
-    return jax.jit(lambda x: model(x))(x)
 
 
 @pytest.mark.parametrize("block", BLOCKS)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import jaxvision
 from jaxvision.paths import named_variables
 from jaxvision.weights.layout import timm_name, timm_shape
+from tests.compiled import run
 from tests.parity.plan import Plan
 from tests.parity.table import Row
 from tests.reference.synthetic import images, state_dict
@@ -93,9 +94,7 @@ def ours(plan: Plan, weights: dict[str, Any], x: Array) -> Array:
     assert shapes == {n: v.shape for n, v in weights.items()}
     jaxvision.load_weights(model, weights)
     weights.clear()
-    apply, variables = jaxvision.to_functional(model)
-    logits, _ = jax.jit(apply)(variables, x)
-    return np.asarray(logits)
+    return np.asarray(run(model, x))
 
 
 def compare(plan: Plan) -> Row:

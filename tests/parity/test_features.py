@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import jaxvision
+from tests.compiled import run
 from tests.reference.synthetic import images, state_dict
 
 timm = pytest.importorskip("timm")
@@ -54,11 +55,6 @@ def synthetic(theirs, name):
     weights = state_dict(shapes, gain)
     theirs.load_state_dict({n: torch.from_numpy(v) for n, v in weights.items()}, strict=False)
     return weights
-
-
-def run(model, x, **kwargs):
-    apply, variables = jaxvision.to_functional(model, **kwargs)
-    return jax.jit(apply)(variables, x)[0]
 
 
 def close(ours, theirs):

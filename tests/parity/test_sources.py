@@ -13,6 +13,7 @@ from jaxvision.paths import named_variables
 from jaxvision.weights import load_weights, save_weights
 from jaxvision.weights.layout import BUFFERS, to_flax, to_timm
 from jaxvision.weights.sources import find_source
+from tests.compiled import run
 from tests.reference.source_cases import CASES, weights
 from tests.reference.synthetic import images
 
@@ -127,8 +128,7 @@ def randomise(module: Any, pixels: Any) -> None:
 
 
 def logits_of(model: nnx.Module, x: np.ndarray) -> np.ndarray:
-    apply, variables = jaxvision.to_functional(model)
-    return np.asarray(jax.jit(apply)(variables, x)[0])
+    return np.asarray(run(model, x))
 
 
 def assert_close(ours: np.ndarray, theirs: np.ndarray, what: str, rounding: float = 0.0) -> None:

@@ -1,12 +1,12 @@
 """Weights loaded into a model of other channels, another size or another head, against timm's own loading, live."""
 
-import jax
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 import jaxvision
 from jaxvision.paths import named_variables
+from tests.compiled import run
 from tests.reference.synthetic import images, state_dict
 
 timm = pytest.importorskip("timm")
@@ -61,8 +61,7 @@ def compare(theirs, ours, size, channels=3):
     x = images((2, *size, channels))
     with torch.no_grad():
         expected = theirs(torch.from_numpy(x).permute(0, 3, 1, 2)).numpy()
-    apply, variables = jaxvision.to_functional(ours)
-    found = jax.jit(apply)(variables, x)[0]
+    found = run(ours, x)
     assert np.ptp(expected, axis=0).max() > 1e-3, "the result must depend on the image"
     np.testing.assert_allclose(found, expected, atol=1e-4 * max(1, np.abs(expected).max()), rtol=0)
 

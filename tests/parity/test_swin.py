@@ -1,10 +1,10 @@
 """Swins on images of other sizes than they are built for, live: ``make parity``."""
 
-import jax
 import numpy as np
 import pytest
 
 import jaxvision
+from tests.compiled import run
 from tests.reference.synthetic import images, state_dict
 
 pytestmark = pytest.mark.parity
@@ -25,6 +25,4 @@ def test_images_of_any_size(name, size):
         expected = reference.double()(torch.from_numpy(x).permute(0, 3, 1, 2).double()).numpy()
     model = jaxvision.create_model(name, **built)
     jaxvision.load_weights(model, weights)
-    apply, variables = jaxvision.to_functional(model)
-    logits, _ = jax.jit(apply)(variables, x)
-    assert np.abs(logits - expected).max() < 1e-5
+    assert np.abs(run(model, x) - expected).max() < 1e-5

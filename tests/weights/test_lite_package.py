@@ -6,8 +6,8 @@ import pytest
 from flax import nnx
 
 import jaxvision
-from jaxvision.functional import to_functional
 from jaxvision.weights import WeightsError, WeightsFile, load_weights, read_weights, resolve
+from tests.compiled import run
 from tests.weights.photographs import NAMES, photographs
 from tests.weights.torch_files import DATA
 
@@ -23,8 +23,7 @@ def file() -> WeightsFile:
 def logits(file) -> dict[str, np.ndarray]:
     model = nnx.eval_shape(lambda: jaxvision.create_model("tf_efficientnet_lite0"))
     load_weights(model, file)
-    apply, variables = to_functional(model)
-    return dict(zip(NAMES, np.asarray(jax.jit(lambda v, x: apply(v, x)[0])(variables, photographs())), strict=True))
+    return dict(zip(NAMES, np.asarray(run(model, photographs())), strict=True))
 
 
 @pytest.mark.parametrize("name", NAMES)
