@@ -1,5 +1,6 @@
 """``jaxvision explain``: where in these pictures does the network look?"""
 
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ class Command:
     def run(self) -> int:
         """Runs the command."""
         self._check()
+        _need_plots()
         files, problems = find_pictures(self.paths)
         for message in problems.values():
             complain(message)
@@ -145,6 +147,14 @@ class Command:
             number = f"-{taken[stem]}" if taken[stem] > 1 else ""
             outputs.append(folder / f"{stem}-explain{number}.png")
         return outputs
+
+
+def _need_plots() -> None:
+    """Raises CommandError if what draws is not installed: before anything is computed."""
+    try:
+        importlib.import_module("jaxvision.evaluation.plots.style")
+    except ModuleNotFoundError as error:
+        raise CommandError(f"{error}: explain needs `pip install 'jaxvision-zoo[plots]'`") from None
 
 
 def _classified(classifier: "Classifier", files: Sequence[str], topk: int) -> "list[Prediction]":

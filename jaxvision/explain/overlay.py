@@ -24,8 +24,12 @@ def overlay(
     Raises:
         ValueError: the picture is not of 8-bit pixels, the heat is no finite map, ``alpha`` is no share, or there is no
             such colormap.
+        ModuleNotFoundError: matplotlib is not installed; the message says how.
     """
-    import matplotlib
+    try:
+        import matplotlib
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("colours need matplotlib: `pip install 'jaxvision-zoo[plots]'`") from None
 
     pixels, values = np.asarray(picture), np.asarray(heat, np.float32)
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[-1] not in (1, 3)):

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +96,11 @@ def test_mistakes_are_told_in_one_line(pictures, small, capsys, words, code, mes
     assert message in error
     assert error.startswith("jaxvision: ")
     assert "Traceback" not in error
+
+
+def test_a_missing_extra_is_told_before_anything_is_computed(pictures, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "jaxvision.evaluation.plots.style", raising=False)
+    monkeypatch.delattr("jaxvision.cli.explain.load_classifier")
+    assert main(["explain", "cat.png"]) == 1
+    assert capsys.readouterr().err.endswith("explain needs `pip install 'jaxvision-zoo[plots]'`\n")

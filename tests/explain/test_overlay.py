@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -45,3 +47,9 @@ def test_grey_pictures_and_pillows():
 def test_mistakes_are_told(picture, heat, options, message):
     with pytest.raises(ValueError, match=message):
         overlay(picture, heat, **options)
+
+
+def test_a_missing_matplotlib_is_named_with_its_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'jaxvision-zoo\[plots\]'"):
+        overlay(np.zeros((4, 4), np.uint8), HEAT)
