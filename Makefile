@@ -33,10 +33,12 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# PyTorch, torchvision, timm and transformers live here and nowhere else.
-$(PARITY_STAMP): pyproject.toml
+# PyTorch, torchvision, timm and transformers live here and nowhere else: what the catalogue and the golden vectors are of.
+PARITY_PEERS := timm==1.0.31 torch==2.14.1 torchvision==0.29.1 'transformers>=5.24,<6'
+
+$(PARITY_STAMP): pyproject.toml Makefile
 	$(PYTHON) -m venv $(PARITY_VENV)
-	$(PARITY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check torch torchvision timm transformers
+	$(PARITY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(PARITY_PEERS)
 	$(PARITY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
