@@ -204,6 +204,23 @@ def test_logits_of_transformers(name, tmp_path):
     assert_close(logits_of(model, x), expected, name)
 
 
+@pytest.mark.parametrize("name", [name for name in jaxvision.list_models("vit_*.*") if name.endswith("ijepa")])
+def test_of_i_jepas_two_encoders_we_take_timms(name, tmp_path):
+    timm = pytest.importorskip("timm")
+    options = {"img_size": 32, "embed_dim": 16, "depth": 2, "num_heads": 2}
+    file = {
+        f"module.{key}": torch.from_numpy(v)
+        for key, v in weights(shapes_of(timm.create_model(name, **options))).items()
+    }
+    average = {key: 0.5 * value for key, value in file.items()}
+    torch.save({"target_encoder": average, "encoder": file, "predictor": {}, "epoch": 3}, tmp_path / "file.pth")
+    theirs = timm.create_model(name, True, pretrained_cfg_overlay={"file": str(tmp_path / "file.pth")}, **options)
+    x = images((2, 32, 32, 3))
+    with torch.no_grad():
+        expected = theirs.eval()(torch.from_numpy(x).permute(0, 3, 1, 2)).numpy()
+    assert_close(logits_of(jaxvision.create_model(name, tmp_path / "file.pth", **options), x), expected, name)
+
+
 @pytest.mark.parametrize("name", SAVED)
 def test_timm_loads_what_we_save(name, tmp_path):
     timm = pytest.importorskip("timm")

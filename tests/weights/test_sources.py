@@ -278,19 +278,38 @@ def test_googles_files_are_loaded_by_the_name_of_the_weights(tmp_path, monkeypat
     np.testing.assert_array_equal(model.head.kernel.get_value(), file["head/kernel"])
 
 
+def checkpoint(**parts: dict[str, np.ndarray]) -> Archive:
+    """What a training script saves: networks under keys, and how far it is."""
+    arrays = {f"{part}/{key}": array for part, file in parts.items() for key, array in file.items()}
+    tree: dict[str, Any] = {part: {} for part in parts} | {"epoch": 3}
+    for name, array in arrays.items():
+        part, _, key = name.partition("/")
+        strides = [stride // 4 for stride in array.strides]
+        tree[part][key] = tensor(FakeStorage(name, "FloatStorage", array.size), array.shape, strides)
+    return Archive(torch_pickle(tree), {name: array.tobytes() for name, array in arrays.items()})
+
+
+def wrapped(file: dict[str, np.ndarray], factor: float = 1.0) -> dict[str, np.ndarray]:
+    return {f"module.{key}": factor * array for key, array in file.items()}
+
+
 def test_a_checkpoint_of_dinos_training_gives_its_teacher(write):
     (case,) = by_id("dino")
     file = file_of(case)
-    storages = {str(i): array.tobytes() for i, array in enumerate(file.values())}
-    trees = {"student": {}, "teacher": {}}
-    for index, (key, array) in enumerate(file.items()):
-        strides = [stride // 4 for stride in array.strides]
-        kept = tensor(FakeStorage(str(index), "FloatStorage", array.size), array.shape, strides)
-        trees["teacher"][key] = kept
-        trees["student"][f"module.{key}"] = kept
-    path = write(Archive(torch_pickle(trees | {"epoch": 3}), storages))
     model = abstract(case)
-    report = load_weights(model, path)
+    report = load_weights(model, write(checkpoint(student=wrapped(file, 2), teacher=file)))
     assert report.format == "dino"
     assert report.notes == ("took the weights under 'teacher', left aside student, epoch",)
     np.testing.assert_array_equal(model.cls_token.get_value(), file["backbone.cls_token"])
+
+
+def test_a_checkpoint_of_i_jepas_training_gives_what_timm_takes(write):
+    """The encoder, not its average, whichever comes first; `make parity` asks timm."""
+    (case,) = by_id("dino")
+    file = {k.removeprefix("backbone."): v for k, v in file_of(case).items() if k.startswith("backbone.")}
+    for order in (("encoder", "target_encoder"), ("target_encoder", "encoder")):
+        parts = {name: wrapped(file, 1.0 if name == "encoder" else 2.0) for name in order}
+        model = abstract(case)
+        report = load_weights(model, write(checkpoint(**parts, predictor={"module.norm.bias": np.zeros(1, "f4")})))
+        assert report.notes[0].startswith("took the weights under 'encoder', left aside ")
+        np.testing.assert_array_equal(model.cls_token.get_value(), file["cls_token"])

@@ -16,8 +16,8 @@ CONTAINERS = (
     "net",
     "module",
     "teacher",
+    "encoder",  # before I-JEPA's average, its target_encoder: timm takes this one, and its logits are the promise
     "target_encoder",
-    "encoder",
     "student",
 )
 """Keys under which training scripts keep the weights, the most wanted first: averaged weights before plain ones."""
