@@ -1,10 +1,11 @@
-"""Models and tests compiled in less time."""
+"""How tests compile."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import jax
+import pytest
 
 import jaxvision
 
@@ -16,10 +17,10 @@ def run(model: Any, *inputs: Any, method: str = "__call__", **options: Any) -> A
 
 
 @contextmanager
-def quickly_compiled() -> Iterator[None]:
-    """Small networks run in no time; most of their tests' is XLA's, which halves without its optimisations."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        yield
-    finally:
+def as_users_do() -> Iterator[None]:
+    """Compiles with all of XLA's optimisations, which the tests do without (conftest.py)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS", raising=False)
         jax.config.update("jax_disable_most_optimizations", False)
+        yield
+    jax.config.update("jax_disable_most_optimizations", True)

@@ -1,10 +1,17 @@
+import os
 from collections.abc import Iterator
 
+import jax
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.compiled import quickly_compiled
+from tests.compiled import as_users_do
+
+# Small networks run in no time; most of their tests' is XLA's, which halves without its optimisations. What is about
+# them, about speed or about real weights is compiled with them: fixture `optimised`. Processes inherit the choice.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+jax.config.update("jax_disable_most_optimizations", True)
 
 TOGETHER = {
     "tests/experiment/": "a finished run",
@@ -32,6 +39,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 
 @pytest.fixture(scope="module")
-def quick_compilation() -> Iterator[None]:
-    with quickly_compiled():
+def optimised() -> Iterator[None]:
+    with as_users_do():
         yield

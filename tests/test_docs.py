@@ -32,7 +32,6 @@ def folder(tmp_path, monkeypatch):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)).save("cat.jpg")
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("page", ["research.md", "coming-from.md"])
 def test_snippets_run(page, folder):
     run_snippets(page, "python")

@@ -10,8 +10,6 @@ from jaxvision.functional import to_functional, update, variables_of
 from jaxvision.paths import flatten
 from tests.compiled import run
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 VIT = {"img_size": 32, "embed_dim": 16, "depth": 12, "num_heads": 2, "num_classes": 5}
 
 

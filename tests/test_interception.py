@@ -10,8 +10,6 @@ from jaxvision.interception import capture, features, intercept, sites
 from jaxvision.paths import PatternError, named_modules, named_variables
 from tests.compiled import run
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 VIT = {"img_size": 32, "embed_dim": 16, "depth": 3, "num_heads": 2, "num_classes": 5}
 
 

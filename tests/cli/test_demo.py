@@ -6,6 +6,8 @@ from PIL import Image
 from jaxvision.cli import demo, main
 from jaxvision.evaluation.album import Album
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 
 def test_the_demo_names_photographs_and_draws_them(tmp_path, capsys, monkeypatch):
     """And says which it would rather not name; by passes that are cheaper than the demo's."""

@@ -9,8 +9,6 @@ from PIL import Image
 from jaxvision.cli import main
 from jaxvision.data.transforms import Preprocess
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 PHOTOGRAPHS = Path(skimage.data.__file__).parent
 LABELS = ("ant", "bee", "cat")
 

@@ -2,8 +2,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.compiled import quickly_compiled
-
 TINY = (
     *("--model", "vit_tiny_patch16_224", "--img-size", "16", "--in-chans", "1"),
     *("--model-options", "embed_dim", "32", "depth", "1", "num_heads", "2", "patch_size", "4"),
@@ -39,14 +37,6 @@ def write_digits(root, classes=(0, 1, 2), counts=(60, 60, 60)):
     return root
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick():
-    """All networks here are small; in sub-processes, too, which must compute the same bits."""
-    with quickly_compiled(), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-        yield
-
-
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch):
     """Plots take seconds and have tests of their own: only what several tests share is drawn, and sub-processes'."""
@@ -67,6 +57,5 @@ def run(digits, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("runs") / "run"
     words = ["train", str(digits), *TINY, "--epochs", "20", "--batch-size", "16", "--no-aug", "--output", str(folder)]
-    with quickly_compiled():
-        assert main(words) == 0
+    assert main(words) == 0
     return folder

@@ -10,8 +10,6 @@ from jaxvision.explain import grad_cam
 from jaxvision.paths import PatternError
 from tests.weights.photographs import photograph
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 VIT = {"img_size": 24, "patch_size": 8, "embed_dim": 8, "depth": 2, "num_heads": 2, "num_classes": 5}
 X = jax.random.normal(jax.random.key(1), (2, 32, 48, 3))
 

@@ -9,8 +9,6 @@ from flax import nnx
 import jaxvision
 from jaxvision.explain import attention_rollout, rollout_matrix
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 VIT = {"img_size": 24, "patch_size": 8, "embed_dim": 8, "depth": 3, "num_heads": 2, "num_classes": 5}
 SWIN = {"img_size": (36, 28), "embed_dim": 8, "depths": (2, 2), "num_heads": (2, 2), "window_size": 4}
 X = jax.random.normal(jax.random.key(1), (2, 24, 24, 3))

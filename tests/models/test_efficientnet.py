@@ -12,8 +12,6 @@ from jaxvision.models.efficientnet import VARIANTS, EfficientNetConfig, Stage
 from jaxvision.nn.evo_norm import EvoNorm2dS0
 from jaxvision.paths import named_modules, named_variables
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 # One block of every kind, CondConv, mixed kernels and a rate of stochastic depth.
 MIXED = (
     Stage("separable", 1, 3, 1, 1, 16, 0.25),

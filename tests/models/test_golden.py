@@ -17,8 +17,6 @@ from tests.reference.cases import families
 from tests.reference.options import options
 from tests.reference.synthetic import images, state_dict
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 REFERENCE = Path(__file__).parents[1] / "reference"
 FAMILIES = families()
 CASES = [pytest.param(family, case, id=case.id) for family, cases in FAMILIES.items() for case in cases]
@@ -35,12 +33,14 @@ def synthetic(model, gain: float) -> dict[str, np.ndarray]:
     return state_dict(shapes, gain)
 
 
+def abstract(name, **options):
+    return nnx.eval_shape(lambda: jaxvision.create_model(name, **{"num_classes": 1000, **options}))
+
+
 def ours(case, **options):
     size = {"img_size": case.size} if case.in_model else {}
-    model = jaxvision.create_model(case.model, **{"num_classes": 1000, **case.options, **size, **options})
-    made_for = model
-    if case.loaded is not None:
-        made_for = nnx.eval_shape(lambda: jaxvision.create_model(case.model, **{"num_classes": 1000, **case.loaded}))
+    model = abstract(case.model, **{**case.options, **size, **options})
+    made_for = model if case.loaded is None else abstract(case.model, **case.loaded)
     jaxvision.load_weights(model, synthetic(made_for, case.gain))
     return model
 

@@ -9,7 +9,6 @@ from jaxvision.models.head import MlpHead, replace_head
 from jaxvision.paths import flatten
 from tests.models.small import SMALL
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 MODELS = {name: options for name, options in SMALL.items() if "distilled" not in name}
 X = jax.random.normal(jax.random.key(0), (4, 32, 32, 3))
 

@@ -17,8 +17,6 @@ from jaxvision.nn.window import partition, shift_mask
 from jaxvision.paths import named_modules
 from tests.compiled import run
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SMALL = {
     "vit_tiny_patch16_224": {"img_size": 32, "embed_dim": 16, "depth": 2, "num_heads": 2},
     "swin_tiny_patch4_window7_224": {

@@ -13,7 +13,6 @@ from jaxvision.nn.drop import DropSite
 from jaxvision.paths import named_modules, named_variables
 from tests.models.small import SMALL
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 FAMILIES = pytest.mark.parametrize("name", SMALL)
 X = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
 

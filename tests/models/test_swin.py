@@ -14,8 +14,6 @@ from jaxvision.nn.window import in_windows, merge, partition
 from jaxvision.paths import flatten
 from jaxvision.training.groups import weight_decays
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 V2 = "swinv2_tiny_window8_256"
 SMALL = {"img_size": 32, "embed_dim": 8, "depths": (2, 2), "num_heads": (2, 2), "window_size": 4, "num_classes": 5}
 X = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))

@@ -18,8 +18,6 @@ from jaxvision.weights import WeightsMismatchError
 from jaxvision.weights.layout import timm_name
 from tests.compiled import run
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 TINY = {"img_size": 32, "embed_dim": 16, "depth": 2, "num_heads": 2, "num_classes": 5}
 BLOCKS = {
     "pre": {"init_values": 0.5, "qk_norm": True, "scale_attn_norm": True, "scale_mlp_norm": True, "mlp": "swiglu"},

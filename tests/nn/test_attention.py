@@ -9,8 +9,6 @@ from jaxvision.nn.attention import Attention, attend
 from jaxvision.nn.diff_attention import DiffAttention
 from jaxvision.nn.drop import Dropout
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def inputs(*shape):
     return [jax.random.normal(jax.random.key(index), shape) for index in range(3)]

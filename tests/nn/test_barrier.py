@@ -5,8 +5,11 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxvision.nn._barrier import computed_once
+
+pytestmark = pytest.mark.usefixtures("optimised")
 
 
 def chain(x, kernels, keep=computed_once):

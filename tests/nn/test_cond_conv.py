@@ -7,8 +7,6 @@ from flax import nnx
 from jaxvision.nn.cond_conv import CondConv2d
 from jaxvision.nn.conv import conv2d
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SHAPES = pytest.mark.parametrize(
     ("in_features", "out_features", "size", "options"),
     [

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from jaxvision.nn import conv
 from jaxvision.nn.conv import Conv2d, conv2d
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 # name: (image, in_features, kernel shape, options). Between them they take every form in every direction.
 CASES = {
     "depthwise": ((7, 6), 5, (3, 3, 1, 5), {"padding": 1, "groups": 5}),

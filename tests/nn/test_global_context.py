@@ -1,11 +1,8 @@
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from flax import nnx
 
 from jaxvision.nn.global_context import GlobalContext
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def test_global_context_by_its_meaning():

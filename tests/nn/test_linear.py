@@ -3,9 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from jaxvision.nn.linear import Linear
+
+pytestmark = pytest.mark.usefixtures("optimised")
 
 
 def pair(**options):

@@ -6,8 +6,6 @@ from flax import nnx
 
 from jaxvision.nn.mixed_conv import MixedConv2d, share_channels
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def native(x, kernel, *, stride, same, groups):
     size = kernel.shape[0]

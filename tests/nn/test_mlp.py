@@ -5,8 +5,6 @@ from flax import nnx
 
 from jaxvision.nn.mlp import GluMlp, Mlp, SwiGLU
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 X = jax.random.normal(jax.random.key(0), (2, 5, 8))
 
 

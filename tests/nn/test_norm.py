@@ -6,6 +6,8 @@ from flax import nnx
 
 from jaxvision.nn.norm import BatchNorm, LayerNorm, LayerNorm2d
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 
 def batch(*shape):
     return 3 + 2 * np.random.default_rng(0).standard_normal(shape).astype(np.float32)

@@ -6,8 +6,6 @@ from flax import nnx
 
 from jaxvision.nn.patch_drop import PatchDropout
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 X = jnp.arange(4 * 10 * 2.0).reshape(4, 10, 2)
 
 

@@ -6,8 +6,6 @@ from flax import nnx
 
 from jaxvision.nn.pool import AttentionPoolLatent, avg_pool, global_pool, max_pool, refined_pool
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def maps(*shape):
     return jax.random.normal(jax.random.key(0), shape)

@@ -13,8 +13,6 @@ from jaxvision.nn.norm import BatchNorm
 from jaxvision.nn.stack import Stack
 from jaxvision.nn.stack_layout import stack_blocks, unstack_blocks
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 OPTIONS = {"img_size": 32, "embed_dim": 16, "depth": 4, "num_heads": 2, "num_classes": 5}
 RANDOM = {"drop_path_rate": 0.5, "proj_drop_rate": 0.2, "attn_drop_rate": 0.3}
 X = jax.random.normal(jax.random.key(1), (3, 32, 32, 3))

@@ -9,6 +9,8 @@ from jaxvision.nn import _winograd
 from jaxvision.nn._conv_native import Geometry
 from jaxvision.nn.conv import conv2d
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 CASES = [  # batch, height, width, in, out, padding
     (2, 9, 8, 32, 48, 1),
     (3, 7, 7, 40, 32, 0),

@@ -15,3 +15,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     done = {f"test_logits_are_timms[{row.name}]" for row in rows().values() if float(row.relative) <= BOUND}
     config.hook.pytest_deselected(items=[item for item in items if item.name in done])
     items[:] = [item for item in items if item.name not in done]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_users_compile(optimised: None) -> None:
+    """What is compared is what users get."""

@@ -27,11 +27,6 @@ class Mlp(nnx.Module):
         return self.out(self.drop(x))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick(quick_compilation: None) -> None:
-    """All these tests are of small networks."""
-
-
 @pytest.fixture(scope="session")
 def mlp() -> Mlp:
     return Mlp()

@@ -8,6 +8,8 @@ import pytest
 
 from jaxvision import uncertainty as uq
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 
 @pytest.fixture(scope="module")
 def benchmark() -> Any:

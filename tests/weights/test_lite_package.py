@@ -11,6 +11,8 @@ from tests.compiled import run
 from tests.weights.photographs import NAMES, photographs
 from tests.weights.torch_files import DATA
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 NAME = "tf_efficientnet_lite0.in1k"
 
 
