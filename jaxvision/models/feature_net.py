@@ -15,11 +15,20 @@ class FeatureNet(ImageModel):
     """Mixed into the class of a model by `features_only`: its call gives feature maps instead of logits.
 
     Attributes:
-        out_indices: which of the network's maps.
-        feature_info: of these maps.
+        levels: all maps of the whole network, and which of them a call gives.
     """
 
-    out_indices: tuple[int, ...]
+    levels: FeatureInfo
+
+    @property
+    def feature_info(self) -> FeatureInfo:
+        """Module, channels and reduction of all maps of the whole network, and which of them a call gives."""
+        return self.levels
+
+    @property
+    def out_indices(self) -> tuple[int, ...]:
+        """Which of the network's maps a call gives."""
+        return self.levels.out_indices
 
     def __call__(self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None) -> Any:
         """The maps, (batch, height / reduction, width / reduction, channels) each, from large to small.
@@ -28,11 +37,6 @@ class FeatureNet(ImageModel):
             ValueError: images of another number of channels, or of a size that the model cannot take.
         """
         return self.forward_intermediates(images, self.out_indices, intermediates_only=True, train=train, rngs=rngs)
-
-    @property
-    def feature_info(self) -> FeatureInfo:
-        """Module, channels and reduction of every map that a call gives."""
-        return FeatureInfo(self.feature_levels()[index] for index in self.out_indices)
 
 
 def features_only(model: ImageModel, out_indices: int | Sequence[int] | None = None) -> FeatureNet:
@@ -52,11 +56,11 @@ def features_only(model: ImageModel, out_indices: int | Sequence[int] | None = N
     Raises:
         ValueError: there is no such map.
     """
-    count = len(model.feature_levels())
-    taken = take_indices(count, model.default_out_indices if out_indices is None else out_indices)
+    levels = model.feature_levels()
+    taken = take_indices(len(levels), model.default_out_indices if out_indices is None else out_indices)
     model.keep_levels(taken[-1] + 1)
     model.__class__ = _feature_class(type(model))
-    setattr(model, "out_indices", taken)  # noqa: B010 - the class has just been swapped for one that has it
+    setattr(model, "levels", FeatureInfo(levels, taken))  # noqa: B010 - the class has just been swapped for one with it
     return model  # type: ignore[return-value]
 
 

@@ -14,6 +14,7 @@ from jaxvision.nn.drop import Rngs, name_sites, site_keys
 from jaxvision.nn.layer_args import LayerArgs
 from jaxvision.nn.pool import global_pool as pool
 from jaxvision.nn.pool import pooled_width
+from jaxvision.nn.position import PositionFit
 from jaxvision.paths import fold_path, named_variables
 
 
@@ -114,7 +115,8 @@ class ImageModel(nnx.Module):
     @property
     def feature_info(self) -> FeatureInfo:
         """Module, channels and reduction of every feature map, from large to small, as timm's models have it."""
-        return FeatureInfo(self.feature_levels())
+        levels = self.feature_levels()
+        return FeatureInfo(levels, tuple(range(len(levels))))
 
     def forward_intermediates(
         self,
@@ -124,6 +126,7 @@ class ImageModel(nnx.Module):
         norm: bool = False,
         stop_early: bool = False,
         intermediates_only: bool = False,
+        output_dict: bool = False,
         train: bool = False,
         rngs: Rngs = None,
     ) -> Any:
@@ -137,12 +140,13 @@ class ImageModel(nnx.Module):
                 last of others.
             stop_early: run nothing that the maps do not need; the result is then what the last that ran gave.
             intermediates_only: return the maps alone; nothing that they do not need runs.
+            output_dict: return ``{"image_features": ..., "image_intermediates": [...]}``, as timm's ViTs do.
             train: see `__call__`.
             rngs: see `__call__`.
 
         Returns:
             `forward_features`' result and the list of maps, (batch, height / reduction, width / reduction, channels)
-            each; or the list.
+            each; or the list; or a dict of what would be returned.
 
         Raises:
             ValueError: there is no such map; or see `__call__`.
@@ -158,8 +162,9 @@ class ImageModel(nnx.Module):
                 if len(maps) == len(taken) and (stop_early or intermediates_only):
                     break
         if intermediates_only:
-            return maps
-        return (self.final_layers(x, train) if name == levels[-1].module else x), maps
+            return {"image_intermediates": maps} if output_dict else maps
+        x = self.final_layers(x, train) if name == levels[-1].module else x
+        return {"image_features": x, "image_intermediates": maps} if output_dict else (x, maps)
 
     def feature_levels(self) -> tuple[FeatureLevel, ...]:
         """Every feature map that the network makes."""
@@ -233,13 +238,17 @@ class ImageModel(nnx.Module):
         name_sites(self)
 
     def adapt_weights(
-        self, weights: Mapping[str, np.ndarray], img_size: tuple[int, int] | None = None
+        self,
+        weights: Mapping[str, np.ndarray],
+        img_size: tuple[int, int] | None = None,
+        fit: PositionFit | None = None,
     ) -> dict[str, np.ndarray]:
         """Fits a checkpoint for another image size to this model; as it is, where the size is no matter of weights.
 
         Args:
             weights: arrays by name.
             img_size: height and width of the images that they are for; None to tell it from their shapes.
+            fit: how position and patch embeddings are resized, where the weights' source has a way of its own.
         """
         return dict(weights)
 

@@ -19,7 +19,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxvision.models.family import Family, pair
+from jaxvision.models.family import Family, check_choices, pair
 from jaxvision.models.feature_info import FeatureLevel
 from jaxvision.models.head import run_classifier
 from jaxvision.models.image_model import ImageModel
@@ -35,7 +35,7 @@ from jaxvision.nn.parallel_scaling import DiffParallelScalingBlock, ParallelScal
 from jaxvision.nn.patch import PatchEmbed, resample_patch_embed
 from jaxvision.nn.patch_drop import PatchDropout
 from jaxvision.nn.pool import AttentionPoolLatent, pool_over, refined_pool
-from jaxvision.nn.position import INTERPOLATIONS, resize_pos_embed, square_grid
+from jaxvision.nn.position import INTERPOLATIONS, PositionFit, crop_pos_embed, resize_pos_embed, square_grid
 from jaxvision.nn.rms_norm import NormLayer, RMSNorm, TokenNorm
 from jaxvision.nn.stack import Stack
 from jaxvision.nn.transformer import Block, BlockParts, ParallelThingsBlock, ResPostBlock
@@ -311,27 +311,30 @@ class VisionTransformer(ImageModel):
         indices: int | Sequence[int] | None = None,
         *,
         return_prefix_tokens: bool = False,
-        norm: bool = False,
-        stop_early: bool = False,
+        output_fmt: str = "NHWC",
         intermediates_only: bool = False,
-        train: bool = False,
-        rngs: Rngs = None,
+        output_dict: bool = False,
+        **options: Any,
     ) -> Any:
         """Patch tokens after the blocks as maps; see `ImageModel.forward_intermediates`.
 
         With ``return_prefix_tokens`` each item is a pair: the map, and the tokens before the patches (class,
-        distillation, registers), (batch, tokens, channels).
+        distillation, registers), (batch, tokens, channels); a dict has the latter in ``"image_intermediates_prefix"``.
+        With ``output_fmt="NLC"`` the maps are tokens, (batch, patches, channels).
         """
-        options: dict[str, Any] = {"norm": norm, "stop_early": stop_early, "train": train, "rngs": rngs}
-        if intermediates_only:
-            tokens = super().forward_intermediates(images, indices, intermediates_only=True, **options)
-        else:
-            x, tokens = super().forward_intermediates(images, indices, **options)
-        grid, prefix = self._grid(images), self.config.num_prefix_tokens
-        maps = [y[:, prefix:].reshape(y.shape[0], *grid, y.shape[-1]) for y in tokens]
-        if return_prefix_tokens:
-            maps = [(patches, y[:, :prefix]) for patches, y in zip(maps, tokens, strict=True)]
-        return maps if intermediates_only else (x, maps)
+        check_choices(("output_fmt", output_fmt, ("NHWC", "NLC")))
+        found = super().forward_intermediates(
+            images, indices, intermediates_only=intermediates_only, output_dict=True, **options
+        )
+        tokens, prefix = found["image_intermediates"], self.config.num_prefix_tokens
+        maps = [y[:, prefix:] for y in tokens]
+        if output_fmt == "NHWC":
+            maps = [y.reshape(y.shape[0], *self._grid(images), y.shape[-1]) for y in maps]
+        before = {"image_intermediates_prefix": [y[:, :prefix] for y in tokens]} if return_prefix_tokens else {}
+        if output_dict:
+            return {**found, "image_intermediates": maps, **before}
+        items = list(zip(maps, *before.values(), strict=True)) if before else maps
+        return items if intermediates_only else (found["image_features"], items)
 
     def keep_levels(self, count: int) -> None:
         """Removes all that the first ``count`` blocks do not need."""
@@ -392,7 +395,10 @@ class VisionTransformer(ImageModel):
         return run_classifier(self.head, self.head_drop(pooled, keys), train, keys)
 
     def adapt_weights(
-        self, weights: Mapping[str, np.ndarray], img_size: tuple[int, int] | None = None
+        self,
+        weights: Mapping[str, np.ndarray],
+        img_size: tuple[int, int] | None = None,
+        fit: PositionFit | None = None,
     ) -> dict[str, np.ndarray]:
         """Fits a checkpoint to this model, as timm's loader does.
 
@@ -400,19 +406,23 @@ class VisionTransformer(ImageModel):
         ``img_size`` they are those of this model's grid if there are as many, and of a square one otherwise. A last
         norm goes where this model has it, before or after pooling.
         """
-        c, adapted = self.config, dict(weights)
+        c, adapted, fit = self.config, dict(weights), fit or PositionFit()
+        interpolation = fit.interpolation or c.interpolation
         kernel = adapted.get("patch_embed.proj.kernel")
         if kernel is not None and kernel.ndim == 4:
             adapted["patch_embed.proj.kernel"] = resample_patch_embed(
-                kernel, (c.patch_size, c.patch_size), c.interpolation
+                kernel, (c.patch_size, c.patch_size), interpolation
             )
         given = adapted.get("pos_embed")
         if self.pos_embed is not None and given is not None:
-            prefix = c.num_prefix_embeddings
-            old_grid = _old_grid(given.shape[1] - prefix, c.grid, img_size, kernel)
-            if old_grid != c.grid:
-                resized = resize_pos_embed(jnp.asarray(given), c.grid, old_grid, prefix, c.interpolation)
-                adapted["pos_embed"] = np.asarray(resized)
+            prefix, positions = c.num_prefix_embeddings, jnp.asarray(given)
+            if fit.crop:
+                fitted = crop_pos_embed(positions, c.grid, prefix, interpolation)
+            else:
+                old_grid = _old_grid(given.shape[1] - prefix, c.grid, img_size, kernel)
+                fitted = resize_pos_embed(positions, c.grid, old_grid, prefix, interpolation)
+            if fitted is not positions:
+                adapted["pos_embed"] = np.asarray(fitted)
         for here, there in (("norm", "fc_norm"), ("fc_norm", "norm")):
             if getattr(self, here) is not None and getattr(self, there) is None:
                 adapted = {_moved(name, there, here): array for name, array in adapted.items()}

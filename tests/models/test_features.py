@@ -15,7 +15,6 @@ from tests.compiled import run
 from tests.models.small import SMALL
 from tests.reference.features import features, pack, unpack
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 FAMILIES = pytest.mark.parametrize("name", SMALL)
 X = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
 
@@ -25,7 +24,7 @@ def small(name, **options):
 
 
 @pytest.fixture(scope="module", params=SMALL)
-def whole(request, quick_compilation):
+def whole(request):
     """A model with its features and all its maps, from one pass."""
     model = small(request.param, num_classes=3)
     return request.param, model, *run(model, X, method="forward_intermediates")
@@ -42,7 +41,9 @@ def test_a_model_of_features_gives_the_same_maps_and_has_nothing_else(whole):
     name, model, _, maps = whole
     body = small(name, features_only=True, out_indices=(1, 0))
     assert isinstance(body, FeatureNet | type(model))
-    assert body.feature_info == model.feature_info[:2]
+    assert body.feature_info.info == model.feature_info.info
+    assert body.feature_info.out_indices == (0, 1)
+    assert body.feature_info.channels() == model.feature_info.channels((0, 1))
     for map_, expected in zip(run(body, X), maps[:2], strict=True):
         np.testing.assert_allclose(map_, expected, atol=1e-6)
     used = named_variables(body)
@@ -56,7 +57,7 @@ def test_a_model_of_features_gives_the_same_maps_and_has_nothing_else(whole):
     gradient = jax.eval_shape(jax.grad(loss), to_functional(body)[1]["params"])
     assert len(jax.tree.leaves(gradient)) == sum(isinstance(v, nnx.Param) for v in used.values())
     assert body.classifiers == ()
-    assert body.num_features == body.feature_info[-1].num_chs
+    assert body.num_features == body.feature_info[1].num_chs
     blocks = {path for stage in model.block_paths for path in stage}
     assert {path for stage in body.block_paths for path in stage} <= blocks
 
@@ -113,6 +114,25 @@ def test_tokens_before_the_patches():
     np.testing.assert_allclose(maps.reshape(2, 4, 16), tokens[:, 2:], atol=1e-5)
 
 
+def test_a_dict_of_maps_has_timms_keys():
+    def maps(model, **options):
+        return jax.eval_shape(lambda x: model.forward_intermediates(x, 1, output_dict=True, **options), X)
+
+    resnet, vit = small("resnet18"), small("vit_tiny_patch16_224")
+    assert {key: jax.tree.map(jnp.shape, value) for key, value in maps(resnet).items()} == {
+        "image_features": (2, 4, 4, 16),
+        "image_intermediates": [(2, 4, 4, 16)],
+    }
+    assert set(maps(resnet, intermediates_only=True)) == {"image_intermediates"}
+    tokens = maps(vit, output_fmt="NLC", return_prefix_tokens=True, intermediates_only=True)
+    assert {key: value[0].shape for key, value in tokens.items()} == {
+        "image_intermediates": (2, 4, 16),
+        "image_intermediates_prefix": (2, 1, 16),
+    }
+    with pytest.raises(ValueError, match="output_fmt must be 'NHWC' or 'NLC', got 'NCHW'"):
+        maps(vit, output_fmt="NCHW")
+
+
 @pytest.mark.parametrize("options", [{"scan": True}, {"remat": "full"}])
 def test_maps_do_not_depend_on_how_blocks_run(options):
     plain, other = (run(small("vit_tiny_patch16_224", features_only=True, **o), X) for o in ({}, options))
@@ -132,9 +152,16 @@ def test_maps_by_name_are_the_same_maps():
 
 
 def test_feature_info_answers_as_timms():
-    info = FeatureInfo([FeatureLevel("stem", 8, 2), FeatureLevel("layer1", 16, 4)])
-    assert (info.channels(), info.reduction(), info.module_name()) == ([8, 16], [2, 4], ["stem", "layer1"])
-    assert info[1].num_chs == 16
+    info = FeatureInfo(
+        (FeatureLevel("stem", 8, 2), FeatureLevel("layer1", 16, 4), FeatureLevel("layer2", 32, 8)), (0, 2)
+    )
+    assert (info.channels(), info.reduction(), info.module_name()) == ([8, 32], [2, 8], ["stem", "layer2"])
+    assert (info.channels(1), info.reduction(-1), info.module_name((1, 0))) == (16, 8, ["layer1", "stem"])
+    assert (len(info), info[1].num_chs, info[1]["num_chs"], list(info)[-1]) == (3, 16, 16, ("layer2", 32, 8))
+    assert info.get_dicts(["module"]) == [{"module": "stem"}, {"module": "layer2"}]
+    assert info.get_dicts(idx=-1) == {"module": "layer2", "num_chs": 32, "reduction": 8, "index": 2}
+    with pytest.raises(KeyError, match="channels"):
+        info[0]["channels"]
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,8 @@ def test_a_features_only_model_gives_timms_maps(name, out_indices):
     order = sorted(range(len(expected)), key=lambda index: body.feature_info.reduction()[index])
     assert ours.feature_info.channels() == [body.feature_info.channels()[index] for index in order]
     assert ours.feature_info.reduction() == [body.feature_info.reduction()[index] for index in order]
+    every, keys = range(len(body.feature_info)), ["module", "num_chs", "reduction"]
+    assert ours.feature_info.get_dicts(keys, every) == body.feature_info.get_dicts(keys, list(every))
     for map_, reference in zip(run(ours, x), expected, strict=True):
         close(map_, channels_last(map_, reference))
 
