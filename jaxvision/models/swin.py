@@ -25,7 +25,7 @@ from jaxvision.nn.linear import Linear
 from jaxvision.nn.mlp import Mlp
 from jaxvision.nn.norm import LayerNorm
 from jaxvision.nn.patch import PatchEmbed, PatchMerging, resample_patch_embed
-from jaxvision.nn.position import relative_position_index, resize_relative_position_bias, square_grid
+from jaxvision.nn.position import PositionFit, relative_position_index, resize_relative_position_bias, square_grid
 from jaxvision.nn.stack import Stack
 from jaxvision.nn.window import Window, in_windows, padded_size, shift_mask
 
@@ -355,7 +355,10 @@ class SwinTransformer(ImageModel):
         return self.head(pooled, train, site_keys(rngs))
 
     def adapt_weights(
-        self, weights: Mapping[str, np.ndarray], img_size: tuple[int, int] | None = None
+        self,
+        weights: Mapping[str, np.ndarray],
+        img_size: tuple[int, int] | None = None,
+        fit: PositionFit | None = None,
     ) -> dict[str, np.ndarray]:
         """Fits a checkpoint to this model, as timm's loader does.
 

@@ -1,5 +1,6 @@
 """Resizing what a network learnt about positions to another grid."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import jax
@@ -8,6 +9,19 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 INTERPOLATIONS = ("bicubic", "bilinear", "bilinear_aligned")
+
+
+@dataclass(frozen=True)
+class PositionFit:
+    """How weights are fitted to another image size where it is their source, not the model, that decides.
+
+    Attributes:
+        interpolation: of position and patch embeddings, see `resize_pos_embed`; None for the model's.
+        crop: position embeddings by `crop_pos_embed` instead of `resize_pos_embed`.
+    """
+
+    interpolation: str | None = None
+    crop: bool = False
 
 
 def resize_pos_embed(
@@ -26,8 +40,9 @@ def resize_pos_embed(
         num_prefix: number of prefix tokens.
         interpolation: ``"bicubic"`` with antialiasing and a kernel of a = -0.5, which is timm's answer (to 1e-6) for
             nearly all networks; Hugging Face's (a = -0.75 and no antialiasing) and torchvision's (aligned corners)
-            differ from it, when enlarging too. ``"bilinear"``, without antialiasing, for FlexiViT and RADIO;
-            ``"bilinear_aligned"``, also with the corners of both grids at the same places, for some RADIOs.
+            differ from it, when enlarging too. ``"bilinear"``, without antialiasing, for FlexiViT, RADIO and
+            Google's files; ``"bilinear_aligned"``, also with the corners of both grids at the same places, for some
+            RADIOs.
 
     Raises:
         ValueError: the embeddings do not have ``num_prefix`` + the old grid's patches.
@@ -42,6 +57,36 @@ def resize_pos_embed(
         return pos_embed
     prefix, patches = pos_embed[:, :num_prefix], pos_embed[:, num_prefix:]
     patches = resize_grid(patches.reshape(1, height, width, -1), new_grid, interpolation)
+    return jnp.concatenate([prefix, patches.reshape(1, -1, pos_embed.shape[-1])], axis=1)
+
+
+def crop_pos_embed(
+    pos_embed: Float[Array, "1 n c"],
+    new_grid: tuple[int, int],
+    num_prefix: int = 0,
+    interpolation: str = "bilinear",
+) -> Float[Array, "1 m c"]:
+    """Resizes a square grid's position embeddings to a square of the longer side, and keeps its first rows and columns.
+
+    NVIDIA's RADIO does so in every pass, and timm with its files: a step is as long down as across.
+
+    Args:
+        pos_embed: of the prefix tokens, then of the patches row by row.
+        new_grid: patches per column and row, wanted.
+        num_prefix: number of prefix tokens.
+        interpolation: see `resize_pos_embed`.
+
+    Raises:
+        ValueError: the patches do not make a square.
+    """
+    side = max(new_grid)
+    square = resize_pos_embed(
+        pos_embed, (side, side), square_grid(pos_embed.shape[1] - num_prefix), num_prefix, interpolation
+    )
+    if new_grid == (side, side):
+        return square
+    prefix, patches = square[:, :num_prefix], square[:, num_prefix:]
+    patches = patches.reshape(1, side, side, -1)[:, : new_grid[0], : new_grid[1]]
     return jnp.concatenate([prefix, patches.reshape(1, -1, pos_embed.shape[-1])], axis=1)
 
 

@@ -76,7 +76,7 @@ def load_weights(
     shapes = {name: tuple(variable.get_value().shape) for name, variable in variables.items()}
     named = list(naming.to_timm(opened.weights, variables))
     given = to_flax(((name, entry) for name, entry in named if name is not None), shapes)
-    entries, adapted, failure = _adapt(model, given, shapes, img_size)
+    entries, adapted, failure = _adapt(model, given, shapes, {"img_size": img_size, "fit": naming.fit})
     nameless = [entry.key for name, entry in named if name is None]
     fits = {name: _misfit(name, entries[name], variables[name].get_value()) for name in variables if name in entries}
 
@@ -150,13 +150,16 @@ def _adapt(
     model: nnx.Module,
     entries: Mapping[str, Entry],
     shapes: Mapping[str, tuple[int, ...]],
-    img_size: tuple[int, int] | None,
+    options: Mapping[str, Any],
 ) -> tuple[dict[str, Entry], dict[str, str], str | None]:
-    """The entries fitted to the model's sizes, for each that was changed how, and why they could not be if so."""
+    """The entries fitted to the model's sizes, for each that was changed how, and why they could not be if so.
+
+    Models that are not ours need not know of the options that there are for `ImageModel.adapt_weights`.
+    """
     arrays, failure = {name: entry.array for name, entry in entries.items()}, None
     if hasattr(model, "adapt_weights"):
         try:
-            arrays = model.adapt_weights(arrays) if img_size is None else model.adapt_weights(arrays, img_size)
+            arrays = model.adapt_weights(arrays, **{k: option for k, option in options.items() if option is not None})
         except ValueError as error:
             failure = str(error)
     first = f"{getattr(model, 'input_conv', '')}.kernel"

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxvision.nn.position import (
+    crop_pos_embed,
     relative_position_index,
     resize_pos_embed,
     resize_relative_position_bias,
@@ -27,6 +28,17 @@ def test_bias_tables_are_resized_as_timm_does(old, new):
     np.testing.assert_allclose(
         resize_relative_position_bias(bias_table(old), new, old), GOLDEN[f"{old} {new}"], atol=1e-5
     )
+
+
+def test_cropped_positions_are_the_first_of_a_square():
+    embedding = jnp.asarray(position_embedding((3, 3), 1))
+    square = np.asarray(resize_pos_embed(embedding, (4, 4), (3, 3), 1, "bilinear"))
+    wide, tall = (np.asarray(crop_pos_embed(embedding, grid, 1)) for grid in ((2, 4), (4, 2)))
+    np.testing.assert_array_equal(wide, square[:, :9])
+    np.testing.assert_array_equal(tall, square[:, [0, 1, 2, 5, 6, 9, 10, 13, 14]])
+    assert crop_pos_embed(embedding, (3, 3), 1) is embedding
+    with pytest.raises(ValueError, match="10 patches do not make a square"):
+        crop_pos_embed(embedding, (2, 4))
 
 
 def test_the_same_size_is_left_alone():

@@ -14,7 +14,7 @@ from jaxvision.weights import load_weights, save_weights
 from jaxvision.weights.layout import BUFFERS, to_flax, to_timm
 from jaxvision.weights.sources import find_source
 from tests.compiled import run
-from tests.reference.source_cases import CASES, weights
+from tests.reference.source_cases import CASES, RESIZED, weights
 from tests.reference.synthetic import images
 
 torch = pytest.importorskip("torch")
@@ -141,7 +141,7 @@ def assert_close(ours: np.ndarray, theirs: np.ndarray, what: str, rounding: floa
     assert error <= max(1e-4 * scale, 4 * rounding)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@pytest.mark.parametrize("case", [*CASES, *RESIZED], ids=lambda case: case.id)
 def test_every_naming_gives_the_librarys_logits(case):
     pytest.importorskip("transformers")
     from tests.reference.make_source_keys import MAKERS

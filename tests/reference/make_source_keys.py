@@ -31,7 +31,7 @@ from torchvision.models.efficientnet import EfficientNet, FusedMBConvConfig, MBC
 from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformer, SwinTransformerBlockV2
 from torchvision.models.vision_transformer import VisionTransformer
 
-from tests.reference.source_cases import CASES, DATA, SourceCase, weights
+from tests.reference.source_cases import CASES, DATA, RESIZED, SourceCase, weights
 from tests.reference.synthetic import images
 
 Shapes = dict[str, tuple[int, ...]]
@@ -117,6 +117,23 @@ def of_timm(
         shapes.pop("", None)
         given = {key: torch.from_numpy(value) for key, value in weights(shapes, case.gain).items()}
         model.load_state_dict(filter_fn(dict(given), model), strict=True)
+        return shapes, run(model, case).numpy()
+
+    return make
+
+
+def of_timms_loader(
+    rename: Callable[[str, tuple[int, ...]], tuple[str, tuple[int, ...]]],
+) -> Callable[[SourceCase], Made]:
+    """As `of_timm`, read from a file in the way that timm has for the model's name."""
+
+    def make(case: SourceCase) -> Made:
+        model = timm.create_model(case.model, **case.options)
+        shapes = dict(rename(key, tuple(value.shape)) for key, value in model.state_dict().items())
+        shapes.pop("", None)
+        with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
+            save_file(weights(shapes, case.gain), file.name)
+            model = timm.create_model(case.model, True, pretrained_cfg_overlay={"file": file.name}, **case.options)
         return shapes, run(model, case).numpy()
 
     return make
@@ -340,8 +357,11 @@ def aimv2(name: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
     return name.replace("blocks.", "trunk.blocks."), shape
 
 
-def radio(name: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
-    """NVIDIA's names; the tokens are one array, and the patch embedding is a linear layer without a bias."""
+def radio(name: str, shape: tuple[int, ...], patches: int | None = None) -> tuple[str, tuple[int, ...]]:
+    """NVIDIA's names; the tokens are one array, and the patch embedding is a linear layer without a bias.
+
+    ``patches`` is the number of positions if it is not the model's.
+    """
     model = "radio_model.model."
     if name == "patch_embed.proj.weight":
         return f"{model}patch_generator.embedder.weight", (shape[0], int(np.prod(shape[1:])))
@@ -350,7 +370,7 @@ def radio(name: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
     if name == "reg_token":
         return f"{model}patch_generator.cls_token.token", (shape[1] + 1, shape[2])
     if name == "pos_embed":
-        return f"{model}patch_generator.pos_embed", shape
+        return f"{model}patch_generator.pos_embed", (1, patches or shape[1], shape[2])
     return model + name.replace(".gamma", ".grandma"), shape
 
 
@@ -484,13 +504,16 @@ MAKERS: dict[str, Callable[[SourceCase], Made]] = {
     "aimv2": of_timm(aimv2, vit_filter),
     "beit3": of_beit3,
     "radio": of_timm(radio, vit_filter, _RADIO_REST),
+    "google_vit_resized": of_npz(google_vit(depth=1)),
+    "radio_wide": of_timms_loader(partial(radio, patches=64)),
+    "radio_tall": of_timms_loader(partial(radio, patches=9)),
 }
 
 
 def main() -> None:
     """Makes every case."""
     made: dict[str, np.ndarray] = {}
-    for case in CASES:
+    for case in (*CASES, *RESIZED):
         shapes, logits = MAKERS[case.id](case)
         made[f"{case.id}/keys"] = np.frombuffer(zlib.compress(json.dumps(shapes).encode(), 9), np.uint8)
         made[f"{case.id}/logits"] = logits

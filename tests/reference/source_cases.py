@@ -102,3 +102,12 @@ CASES = (
     SourceCase("beit3", "beit3", "beit3_base_patch16_224", _VIT),
     SourceCase("radio", "radio", "vit_base_patch16_radio_v3", _RADIO),
 )
+
+_SMALL_PATCHES = _VIT | {"depth": 1, "img_size": (24, 40), "patch_size": 8}
+_WIDE, _TALL = (_RADIO | {"depth": 1, "img_size": size} for size in ((32, 64), (80, 48)))
+RESIZED = (
+    SourceCase("google_vit_resized", "google_vit", "vit_tiny_patch16_224", _SMALL_PATCHES, (24, 40)),
+    SourceCase("radio_wide", "radio", "vit_base_patch16_radio_v3", _WIDE, (32, 64)),
+    SourceCase("radio_tall", "radio", "vit_so400m_patch16_radio_v4", _TALL, (80, 48)),
+)
+"""Files for images of another size, which timm does not fit as it does its own."""

@@ -20,7 +20,7 @@ from jaxvision.weights import SOURCES, WeightsError, WeightsMismatchError, load_
 from jaxvision.weights.download import cached_path
 from jaxvision.weights.layout import timm_name, timm_shape
 from jaxvision.weights.sources import find_source
-from tests.reference.source_cases import CASES, SourceCase, read, weights
+from tests.reference.source_cases import CASES, RESIZED, SourceCase, read, weights
 from tests.reference.synthetic import images
 from tests.weights.torch_files import Archive, FakeStorage, tensor, torch_pickle
 
@@ -70,7 +70,7 @@ def test_lukemelas_knows_its_own_keys_only():
 @lru_cache
 def forward(model: str, options: str) -> Callable[..., Any]:
     """One compiled function for all cases of a network."""
-    case = next(case for case in CASES if (case.model, repr(case.options)) == (model, options))
+    case = next(case for case in (*CASES, *RESIZED) if (case.model, repr(case.options)) == (model, options))
     apply, _ = jaxvision.to_functional(abstract(case))
     return jax.jit(lambda variables, x: apply(variables, x)[0])
 
@@ -88,7 +88,7 @@ def by_id(*names: str) -> list[SourceCase]:
     return [cases[name] for name in names]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@pytest.mark.parametrize("case", [*CASES, *RESIZED], ids=lambda case: case.id)
 def test_logits_are_those_of_the_library(case):
     file, expected = file_of(case), read(case)[1]
     model = abstract(case)

@@ -1,7 +1,8 @@
 """Google's ViT: the ``.npz`` files of vision_transformer (augreg, SAM) and of big_vision (FlexiViT, SigLIP).
 
 Names of Flax's modules with slashes, where dots are here; kernels have the output last, and attention's a head axis.
-big_vision's files may have a text tower, which is left aside, and the blocks stacked in one.
+big_vision's files may have a text tower, which is left aside, and the blocks stacked in one. For another size timm
+resizes what is in these files bilinearly; in its own of the same weights, bicubically.
 """
 
 import re
@@ -9,6 +10,7 @@ from collections.abc import Collection, Iterator
 
 import numpy as np
 
+from jaxvision.nn.position import PositionFit
 from jaxvision.weights.entry import Entry
 from jaxvision.weights.sources.renames import Renames, joined
 from jaxvision.weights.sources.source import Named, Source, Weights
@@ -98,4 +100,5 @@ GOOGLE_VIT = Source(
     marks=tuple(f"{prefix}embedding/kernel" for prefix in ("", *_PREFIXES)),
     to_timm=_to_timm,
     aside=("opt/state/*", "params/txt/*", "params/t", "params/b"),
+    fit=PositionFit(interpolation="bilinear"),
 )

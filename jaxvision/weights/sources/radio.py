@@ -1,7 +1,7 @@
 """NVIDIA's C-RADIO (github.com/NVlabs/RADIO), as it is on the Hugging Face hub: the network without its adaptors.
 
 Patches are embedded by a linear layer without a bias, and the tokens before them are one array, of which the first is
-timm's class token.
+timm's class token. Positions are for 128x128 patches.
 """
 
 import math
@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 
 import numpy as np
 
+from jaxvision.nn.position import PositionFit
 from jaxvision.weights.entry import Entry
 from jaxvision.weights.sources.renames import Renames
 from jaxvision.weights.sources.source import Named, Source, Weights
@@ -48,4 +49,5 @@ RADIO = Source(
     marks=(f"{_MODEL}patch_generator.embedder.weight",),
     to_timm=_to_timm,
     aside=("radio_model.input_conditioner.*", "radio_model.summary_idxs", "radio_model.adaptors.*"),
+    fit=PositionFit(crop=True),
 )

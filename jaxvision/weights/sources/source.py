@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxvision.nn.position import PositionFit
 from jaxvision.weights.entry import Entry
 
 Weights = Mapping[str, np.ndarray]
@@ -32,6 +33,8 @@ class Source:
         objection: ``objection(config, weights)`` says why weights of this source would be wrong in a model of this
             config although they fit, or None.
         remark: ``remark(config, weights)`` is what the user should know about the result, or None.
+        fit: how position and patch embeddings for another size are resized, where timm has a way of its own for this
+            source's files; None for the model's.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Source:
     aside: tuple[str, ...] = ()
     objection: Callable[[Any, Weights], str | None] = _nothing
     remark: Callable[[Any, Weights], str | None] = _nothing
+    fit: PositionFit | None = None
 
     def recognises(self, keys: Collection[str]) -> bool:
         """Whether a file with these keys is named so."""
