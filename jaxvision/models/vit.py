@@ -363,7 +363,8 @@ class VisionTransformer(ImageModel):
             raise ValueError("attention pooling has weights of its own: build the model with global_pool='map'")
         if global_pool is not None:
             self.config = replace(self.config, global_pool=global_pool, fc_norm=self.fc_norm is not None)
-            self.attn_pool = self.attn_pool if global_pool == "map" else None
+            if global_pool != "map" and self.attn_pool is not None:
+                self.attn_pool, self.left_out = None, (*self.left_out, "attn_pool")
         return super().reset_classifier(num_classes, seed=seed)
 
     def forward_head(
@@ -414,7 +415,7 @@ class VisionTransformer(ImageModel):
                 kernel, (c.patch_size, c.patch_size), interpolation
             )
         given = adapted.get("pos_embed")
-        if self.pos_embed is not None and given is not None:
+        if self.pos_embed is not None and given is not None and given.ndim == 3:
             prefix, positions = c.num_prefix_embeddings, jnp.asarray(given)
             if fit.crop:
                 fitted = crop_pos_embed(positions, c.grid, prefix, interpolation)

@@ -155,6 +155,14 @@ def test_attention_pooling_goes_and_does_not_come_back():
         model.reset_classifier(5, "map")
 
 
+def test_the_published_file_still_fits_without_the_attention_pooling():
+    file = values(small("vit_tiny_patch16_224", global_pool="map"))
+    built = abstract("vit_tiny_patch16_224", global_pool="avg")
+    for model in (built, abstract("vit_tiny_patch16_224", global_pool="map").reset_classifier(5, "avg")):
+        report = jaxvision.load_weights(model, file)
+        assert {key.partition(".")[0] for key in report.dropped} == {"attn_pool"}
+
+
 @FAMILIES
 @pytest.mark.parametrize(
     ("change", "message"),

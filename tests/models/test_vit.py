@@ -170,6 +170,12 @@ def test_weights_for_another_image_and_patch_are_fitted():
     assert np.all(large.pos_embed[...][:, 0] == small.pos_embed[...][:, 0])
 
 
+def test_position_embeddings_without_their_axes_are_told():
+    file = weights_of(tiny())
+    with pytest.raises(WeightsMismatchError, match=r"pos_embed: got \(16,\), expected \(1, 5, 16\)"):
+        jaxvision.load_weights(tiny(), file | {"pos_embed": np.zeros(16, np.float32)})
+
+
 def test_pooling_may_change_with_the_weights():
     """The last norm goes where the other pooling has it, attention's pooling is left aside, and the report tells."""
     averaging, token = tiny(global_pool="avg", seed=1), tiny()
