@@ -108,7 +108,8 @@ def create_model(
     """Builds a model by name, with published weights, with weights of one's own, or with random ones.
 
     Weights are fitted to the model asked for: another number of input channels, another image size, and for another
-    number of classes a new head drawn from ``seed``, which is then the only part that is not pretrained.
+    number of classes a new head drawn from ``seed``, which is then the only part that is not pretrained. What became of
+    them goes to the log ``jaxvision`` at level ``INFO``.
 
     Args:
         name: ``architecture`` or ``architecture.tag``.
@@ -132,6 +133,9 @@ def create_model(
         TypeError: the family's config has no such field.
         ValueError: a value that the model cannot have.
         jaxvision.weights.WeightsError: the weights cannot be had or do not fit.
+
+    Warns:
+        jaxvision.weights.WeightsWarning: the weights' own library would give other digits than this model.
     """
     info = model_info(name)
     family = families()[info.architecture]
@@ -163,6 +167,7 @@ def create_model(
             report = load_weights(model, file, reset_head=reset_head, img_size=size)
         else:
             report = load_weights(model, pretrained, reset_head=num_classes is not None)
+        report.tell()
         _draw(model, build, report.empty)
     return feature_net.features_only(model, out_indices) if features_only else model
 

@@ -8,8 +8,10 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
-from typing import Any
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
 
 import tyro
 
@@ -49,7 +51,8 @@ def main(args: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name need not be valid Unicode
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code: int = _parse(name, rest).run()
+        with _warnings_as_lines():
+            code: int = _parse(name, rest).run()
         sys.stdout.flush()
     except CommandError as error:
         sys.stderr.write(f"jaxvision: {error}\n")
@@ -61,6 +64,29 @@ def main(args: Sequence[str] | None = None) -> int:
         sys.stderr.write("jaxvision: interrupted\n")
         return 130
     return code
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Shows the library's own warnings as its errors are shown: one line, and no place in the code."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_as_line(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if category.__module__.startswith("jaxvision."):
+                sys.stderr.write(f"jaxvision: {message}\n")
+            else:
+                show(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = show_as_line
+        yield
 
 
 def _command(name: str) -> Any:

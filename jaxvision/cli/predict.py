@@ -188,7 +188,7 @@ def load_classifier(
             network = build(pretrained=True)
         else:  # strictly: a new head would know nothing
             network = nnx.eval_shape(build)
-            load_weights(network, weights)
+            load_weights(network, weights).tell()
         passes = None if sampler is None else sampler(network)
     except WeightsError as error:
         raise CommandError(str(error)) from None

@@ -2,7 +2,7 @@
 
 from jaxvision.weights.adapt import adapt_input_channels
 from jaxvision.weights.download import cache_folder
-from jaxvision.weights.errors import WeightsError, WeightsMismatchError, WeightsUnavailableError
+from jaxvision.weights.errors import WeightsError, WeightsMismatchError, WeightsUnavailableError, WeightsWarning
 from jaxvision.weights.formats import read_weights
 from jaxvision.weights.hub import WeightsFile, resolve
 from jaxvision.weights.load import load_weights
@@ -19,6 +19,7 @@ __all__ = [
     "WeightsFile",
     "WeightsMismatchError",
     "WeightsUnavailableError",
+    "WeightsWarning",
     "adapt_input_channels",
     "cache_folder",
     "load_weights",

@@ -19,5 +19,9 @@ class WeightsUnavailableError(WeightsError):
     """Weights that cannot be found or fetched; the message says what to do about it."""
 
 
+class WeightsWarning(UserWarning):
+    """Weights that fit, with which a model may give other answers than their user expects."""
+
+
 class FormatError(WeightsError):
     """What a reader finds wrong inside a file; `read_weights` adds the file's name to the message."""

@@ -13,7 +13,7 @@ from flax import nnx
 from jaxvision.paths import named_variables, select
 from jaxvision.weights.adapt import adapt_input_channels
 from jaxvision.weights.entry import Entry
-from jaxvision.weights.errors import WeightsError, WeightsMismatchError
+from jaxvision.weights.errors import WeightsError, WeightsMismatchError, WeightsWarning
 from jaxvision.weights.formats import read_contents
 from jaxvision.weights.hub import WeightsFile, resolve
 from jaxvision.weights.layout import BUFFERS, timm_name, timm_shape, to_flax
@@ -70,7 +70,7 @@ def load_weights(
     if objection := naming.objection(config, opened.weights):
         if strict:
             raise WeightsError(f"{opened.origin}: {objection}")
-        warnings.warn(f"{opened.origin}: {objection}", stacklevel=2)
+        warnings.warn(f"{opened.origin}: {objection}", WeightsWarning, stacklevel=2)
 
     variables = {n: v for n, v in named_variables(model).items() if isinstance(v, nnx.Param | nnx.BatchStat)}
     shapes = {name: tuple(variable.get_value().shape) for name, variable in variables.items()}
@@ -92,7 +92,7 @@ def load_weights(
     aside = [key for key in nameless if naming.leaves_aside(key) or _leaf(key) in BUFFERS]
     loaded = [name for name, misfit in fits.items() if misfit is None and name not in kept]
     filled = set(loaded)
-    remarks = (failure, naming.remark(config, opened.weights))
+    remark = naming.remark(config, opened.weights)
     report = LoadReport(
         origin=opened.origin,
         format=naming.name,
@@ -107,7 +107,8 @@ def load_weights(
         dropped=(*(entry.key for name, entry in entries.items() if name in dropped), *aside),
         reinitialised=tuple(name for name in variables if name in kept),
         empty=tuple(name for name in variables if name not in filled and _is_abstract(variables[name])),
-        notes=(*opened.notes, *(remark for remark in remarks if remark is not None)),
+        notes=opened.notes if failure is None else (*opened.notes, failure),
+        remarks=() if remark is None else (remark,),
     )
     if strict and not report.complete:
         raise WeightsMismatchError(_complaint(model, report), report)
@@ -228,7 +229,7 @@ def _complaint(model: nnx.Module, report: LoadReport) -> str:
         lines.append(
             "for another number of classes pass reset_head=True, which leaves the classifier at its initial values"
         )
-    return "\n".join([*lines, *(f"note: {note}" for note in report.notes)])
+    return "\n".join([*lines, *(f"note: {note}" for note in (*report.notes, *report.remarks))])
 
 
 def _fill(variable: nnx.Variable, array: np.ndarray) -> None:

@@ -1,13 +1,17 @@
 """What a load of weights did, and what did not fit."""
 
+import logging
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from jaxvision.paths import suggestion
+from jaxvision.weights.errors import WeightsWarning
 
 _SHOWN = 10
+_logger = logging.getLogger(__name__)
 
 
 class Misfit(NamedTuple):
@@ -45,6 +49,7 @@ class LoadReport:
         reinitialised: variables left as they were on purpose: skipped ones and new heads.
         empty: variables of an abstract model that have no values after the load; whoever built it must fill them.
         notes: what was opened up inside the file to get at the weights.
+        remarks: why the model may give other answers than the library that the file is of.
     """
 
     origin: str
@@ -58,11 +63,21 @@ class LoadReport:
     reinitialised: tuple[str, ...]
     empty: tuple[str, ...]
     notes: tuple[str, ...]
+    remarks: tuple[str, ...]
 
     @property
     def complete(self) -> bool:
         """Whether nothing is missing, unused or misshapen."""
         return not (self.missing or self.unused or self.misshapen)
+
+    def tell(self) -> None:
+        """For those who keep no report: its remarks as `WeightsWarning`, and all of it to the log at level ``INFO``.
+
+        A warning is placed where the function was called that calls this.
+        """
+        for remark in self.remarks:
+            warnings.warn(f"{self.origin}: {remark}", WeightsWarning, stacklevel=3)
+        _logger.info("%s", self)
 
     def problems(self) -> str:
         """What is missing, unused or misshapen, one a line; empty if nothing is."""
@@ -82,7 +97,7 @@ class LoadReport:
             *_section("left as they were", self.reinitialised),
             *_section("without values", self.empty),
             *_section("dropped", _grouped(self.dropped), len(self.dropped)),
-            *(f"  note: {note}" for note in self.notes),
+            *(f"  note: {note}" for note in (*self.notes, *self.remarks)),
         ]
         return "\n".join(line for line in lines if line)
 

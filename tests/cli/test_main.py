@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,21 @@ def test_a_reader_that_has_had_enough():
     assert process.wait() == 141
     assert process.stderr.read() == b""
     process.stderr.close()
+
+
+def test_the_librarys_warnings_are_lines_and_no_others(monkeypatch, capsys):
+    from jaxvision.weights import WeightsWarning
+
+    def warn(self):
+        warnings.warn("the file is odd", WeightsWarning, stacklevel=1)
+        warnings.warn("something else", UserWarning, stacklevel=1)
+        return 0
+
+    monkeypatch.setattr("jaxvision.cli.models.Command.run", warn)
+    with pytest.warns(UserWarning, match="something else") as others:
+        assert main(["models"]) == 0
+    assert capsys.readouterr().err == "jaxvision: the file is odd\n"
+    assert len(others) == 1
 
 
 def test_control_c(monkeypatch, capsys):

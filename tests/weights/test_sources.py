@@ -245,9 +245,12 @@ def test_the_wider_efficientnets_of_torchvision_have_another_epsilon():
 def test_an_epsilon_that_only_a_configuration_tells_is_remarked_on():
     for case in by_id("transformers_vit", "transformers_vit_module", "transformers_deit"):
         report = load_weights(abstract(case), file_of(case))
-        assert re.search(r"config\.json.*1e-06", report.notes[-1])
+        assert re.search(r"config\.json.*1e-06", report.remarks[0])
+        assert report.remarks[0] in str(report)
+        same = replace(case, options=case.options | {"norm_eps": 1e-12})
+        assert load_weights(abstract(same), file_of(case)).remarks == ()
     for case in by_id("transformers_swin", "transformers_dinov2", "torchvision_vit"):
-        assert load_weights(abstract(case), file_of(case)).notes == ()
+        assert load_weights(abstract(case), file_of(case)).remarks == ()
 
 
 def test_the_half_precision_of_big_vision_is_read(tmp_path):

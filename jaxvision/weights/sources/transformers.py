@@ -14,6 +14,7 @@ from jaxvision.weights.sources.renames import Renames, blocks_in_order, joined, 
 from jaxvision.weights.sources.source import Named, Source, Weights
 
 _PREFIXES = ("vit.", "deit.", "dinov2.", "dinov2_with_registers.", "swin.", "swinv2.", "efficientnet.", "resnet.")
+_EPS = 1e-12  # of ViT's and DeiT's norms
 _DEPTHWISE = "encoder.blocks.0.depthwise_conv."
 _PATCHES = "embeddings.patch_embeddings.projection"
 
@@ -177,15 +178,15 @@ def _objection(config: Any, weights: Weights) -> str | None:
 
 
 def _remark(config: Any, weights: Weights) -> str | None:
-    """ViT and DeiT have an epsilon of 1e-12 unless a configuration beside the weights says otherwise."""
+    """ViT and DeiT have an epsilon of their own unless a configuration beside the weights says otherwise."""
     eps = getattr(config, "norm_eps", None)
-    if eps is None or not any(
+    if eps in (None, _EPS) or not any(
         re.search(r"(encoder\.layer|(^|\.)layers)\.0\.layernorm_before\.weight$", key) for key in weights
     ):
         return None
     return (
-        f"transformers' ViT and DeiT have 1e-12 for layer_norm_eps unless their config.json says otherwise, this model "
-        f"has {eps:g}: for the same digits build it with create_model(..., norm_eps=...) of that value"
+        f"transformers' ViT and DeiT have {_EPS:g} for layer_norm_eps unless their config.json says otherwise, this "
+        f"model has {eps:g}: for the same digits build it with create_model(..., norm_eps=...) of that value"
     )
 
 
