@@ -44,6 +44,7 @@ class BlockShape(NamedTuple):
         out_features: channels out.
         kernel_size: of the spatial convolution.
         stride: of the spatial convolution.
+        dilation: of the spatial convolution.
         group_size: channels that the spatial convolution mixes; None for one in a depthwise convolution and all in a
             fused block's.
         expand_kernel: of the convolution to ``hidden`` channels.
@@ -60,6 +61,7 @@ class BlockShape(NamedTuple):
     out_features: int
     kernel_size: KernelSize = 3
     stride: int = 1
+    dilation: int = 1
     group_size: int | None = None
     expand_kernel: KernelSize = 1
     project_kernel: KernelSize = 1
@@ -112,6 +114,7 @@ class BlockLayers:
         kernel_size: KernelSize,
         *,
         stride: int = 1,
+        dilation: int = 1,
         groups: int = 1,
         experts: int = 0,
         **layer: Unpack[LayerArgs],
@@ -123,14 +126,45 @@ class BlockLayers:
             if experts or (groups != 1 and not depthwise):
                 raise ValueError(f"kernels {kernel_size} need a plain or depthwise convolution without experts")
             return MixedConv2d(
-                in_features, out_features, kernel_size, stride=stride, same=same, depthwise=depthwise, **layer
+                in_features,
+                out_features,
+                kernel_size,
+                stride=stride,
+                dilation=dilation,
+                same=same,
+                depthwise=depthwise,
+                **layer,
             )
         conv = (
             partial(CondConv2d, num_experts=experts, **layer) if experts else partial(Conv2d, use_bias=False, **layer)
         )
-        padding: Padding = "SAME" if same or kernel_size % 2 == 0 else kernel_size // 2
-        made: Layer = conv(in_features, out_features, kernel_size, stride=stride, padding=padding, groups=groups)
+        padding: Padding = "SAME" if same or kernel_size % 2 == 0 else dilation * (kernel_size // 2)
+        made: Layer = conv(
+            in_features, out_features, kernel_size, stride=stride, padding=padding, dilation=dilation, groups=groups
+        )
         return made
+
+    def make_spatial(
+        self,
+        in_features: int,
+        out_features: int,
+        shape: BlockShape,
+        *,
+        groups: int = 1,
+        experts: int = 0,
+        **layer: Unpack[LayerArgs],
+    ) -> Layer:
+        """A block's spatial convolution; where `make_blur` makes something, that strides in its place."""
+        return self.make_conv(
+            in_features,
+            out_features,
+            shape.kernel_size,
+            stride=1 if self.aa_layer else shape.stride,
+            dilation=shape.dilation,
+            groups=groups,
+            experts=experts,
+            **layer,
+        )
 
     def make_norm(self, features: int, *, linear: bool = False, **layer: Unpack[LayerArgs]) -> Layer:
         """A norm ``norm(x, train)``; a ``linear`` one is not followed by an activation."""
@@ -185,14 +219,14 @@ class ConvBnAct(MobileBlock):
 
     def __init__(self, shape: BlockShape, make: BlockLayers = _PLAIN, **layer: Unpack[LayerArgs]):
         super().__init__(shape, make)
-        self.conv = make.make_conv(
-            shape.in_features, shape.out_features, shape.kernel_size, stride=shape.stride, **layer
-        )
+        self.aa = make.make_blur(shape.out_features, shape.stride)
+        self.conv = make.make_spatial(shape.in_features, shape.out_features, shape, **layer)
         self.bn1 = make.make_norm(shape.out_features, **layer)
 
     def branch(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
         """Convolution, norm, activation."""
-        return self.act(self.bn1(self.conv(x), train))
+        x = self.act(self.bn1(self.conv(x), train))
+        return x if self.aa is None else self.aa(x)
 
 
 class DepthwiseSeparable(MobileBlock):
@@ -204,8 +238,7 @@ class DepthwiseSeparable(MobileBlock):
         super().__init__(shape, make)
         hidden = shape.hidden
         self.aa = make.make_blur(hidden, shape.stride)
-        stride = 1 if self.aa else shape.stride
-        self.conv_dw = make.make_conv(hidden, hidden, shape.kernel_size, stride=stride, groups=shape.groups, **layer)
+        self.conv_dw = make.make_spatial(hidden, hidden, shape, groups=shape.groups, **layer)
         self.bn1 = make.make_norm(hidden, **layer)
         self.se = make.make_squeeze(shape, **layer)
         self.conv_pw = make.make_conv(hidden, shape.out_features, shape.project_kernel, **layer)
@@ -258,12 +291,12 @@ class InvertedResidual(MobileBlock):
 
     def __init__(self, shape: BlockShape, make: BlockLayers = _PLAIN, **layer: Unpack[LayerArgs]):
         super().__init__(shape, make)
-        conv, hidden = partial(make.make_conv, experts=shape.experts, **layer), shape.hidden
+        hidden, experts = shape.hidden, shape.experts
+        conv = partial(make.make_conv, experts=experts, **layer)
         self.aa = make.make_blur(hidden, shape.stride)
-        stride = 1 if self.aa else shape.stride
         self.conv_pw = conv(shape.in_features, hidden, shape.expand_kernel)
         self.bn1 = make.make_norm(hidden, **layer)
-        self.conv_dw = conv(hidden, hidden, shape.kernel_size, stride=stride, groups=shape.groups)
+        self.conv_dw = make.make_spatial(hidden, hidden, shape, groups=shape.groups, experts=experts, **layer)
         self.bn2 = make.make_norm(hidden, **layer)
         self.se = make.make_squeeze(shape, **layer)
         self.conv_pwl = conv(hidden, shape.out_features, shape.project_kernel)
@@ -298,11 +331,8 @@ class EdgeResidual(MobileBlock):
         super().__init__(shape, make)
         hidden = shape.hidden
         self.aa = make.make_blur(hidden, shape.stride)
-        stride = 1 if self.aa else shape.stride
         groups = 1 if shape.group_size is None else shape.groups
-        self.conv_exp = make.make_conv(
-            shape.in_features, hidden, shape.kernel_size, stride=stride, groups=groups, **layer
-        )
+        self.conv_exp = make.make_spatial(shape.in_features, hidden, shape, groups=groups, **layer)
         self.bn1 = make.make_norm(hidden, **layer)
         self.se = make.make_squeeze(shape, **layer)
         self.conv_pwl = make.make_conv(hidden, shape.out_features, shape.project_kernel, **layer)

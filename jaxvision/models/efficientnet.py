@@ -7,7 +7,7 @@ give worse answers.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias, Unpack
 
@@ -27,7 +27,7 @@ from jaxvision.models._mbconv import (
     MobileBlock,
     PackedSeparable,
 )
-from jaxvision.models.family import Family
+from jaxvision.models.family import Family, check_choices
 from jaxvision.models.feature_info import FeatureLevel
 from jaxvision.models.head import run_classifier
 from jaxvision.models.image_model import ImageModel
@@ -40,6 +40,9 @@ from jaxvision.nn.width import make_divisible
 from jaxvision.paths import suggestion
 
 BlockType: TypeAlias = Callable[..., MobileBlock]
+
+Plan: TypeAlias = tuple[tuple[tuple[BlockType, BlockShape], ...], ...]
+"""Class and shape of every block, stage by stage."""
 
 _BLOCKS: dict[str, BlockType] = {
     "conv": ConvBnAct,
@@ -120,6 +123,7 @@ class EfficientNetConfig:
         bn_eps: epsilon of every norm.
         aa_layer: ``"blurpc"`` to blur and subsample in place of the blocks' strides (Zhang 2019), with zeros around.
         se_layer: ``"se"``, or ``"gc"`` for global context in the place of squeeze-excite.
+        output_stride: 32, 16, 8, 4 or 2: stages dilate instead of striding beyond it.
         drop_rate: dropout before the classifier.
         drop_path_rate: stochastic depth, growing linearly with the blocks from 0 towards this.
         remat: see `jaxvision.nn.Stack`, as for ``scan``.
@@ -148,12 +152,14 @@ class EfficientNetConfig:
     act: str = "silu"
     aa_layer: str | None = None
     se_layer: str = "se"
+    output_stride: int = 32
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
     remat: str | None = None
     scan: bool = False
 
     def __post_init__(self) -> None:
+        check_choices(("output_stride", self.output_stride, (2, 4, 8, 16, 32)))
         self.plan()
         self.block_layers()
 
@@ -175,12 +181,21 @@ class EfficientNetConfig:
         """What makes the layers of this network."""
         return BlockLayers(self.padding, self.norm, self.norm_group_size, self.bn_eps, self.aa_layer, self.se_layer)
 
-    def plan(self) -> tuple[tuple[tuple[BlockType, BlockShape], ...], ...]:
+    def plan(self) -> Plan:
         """Class and shape of every block, stage by stage, at this width and depth.
 
         Raises:
             ValueError: an unknown kind of block, or ``pruned`` that has not one width for each block.
         """
+        return _dilate(self._striding(), self.output_stride)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The stride of every stage, where one dilates the stride that it would have."""
+        return tuple(stage[0][1].stride for stage in self._striding())
+
+    def _striding(self) -> Plan:
+        """The plan without dilation."""
         rows = [self._rows(index) for index in range(len(self.stages))]
         total, done = sum(map(len, rows)), 0
         features, packed = self.stem_features, False
@@ -247,11 +262,25 @@ def _block_type(row: Stage, packs: bool) -> BlockType:
     return CondConvResidual if row.experts else _BLOCKS[row.kind]
 
 
-def _prune(
-    plan: list[tuple[tuple[BlockType, BlockShape], ...]],
-    pruned: Pruned,
-    features: int,
-) -> tuple[tuple[tuple[BlockType, BlockShape], ...], ...]:
+def _dilate(plan: Plan, output_stride: int) -> Plan:
+    """The plan with dilation in place of strides beyond ``output_stride``.
+
+    A block that would have strided sees what the blocks before it saw; those after it are twice as far apart.
+    """
+    reduction, dilation, stages = 2, 1, []
+    for stage in plan:
+        blocks = []
+        for block_type, shape in stage:
+            shape = shape._replace(dilation=dilation)
+            if block_type is not PackedSeparable and reduction * shape.stride > output_stride:
+                dilation, shape = dilation * shape.stride, shape._replace(stride=1)
+            reduction *= shape.stride
+            blocks.append((block_type, shape))
+        stages.append(tuple(blocks))
+    return tuple(stages)
+
+
+def _prune(plan: Sequence[tuple[tuple[BlockType, BlockShape], ...]], pruned: Pruned, features: int) -> Plan:
     """The plan with other channels."""
     if [len(hidden) for _, hidden, _ in pruned] != [len(stage) for stage in plan]:
         raise ValueError(
@@ -303,12 +332,14 @@ class EfficientNet(ImageModel):
         )
 
     def feature_levels(self) -> tuple[FeatureLevel, ...]:
-        """The last map of every size: of the stem, if the first stage halves it, and of each stage before a halving."""
-        plan, reduction = self.config.plan(), 2
-        strides = [stage[0][1].stride for stage in plan]
+        """The last map of every size: of the stem, if the first stage halves it, and of each stage before a halving.
+
+        Stages that dilate instead of halving are levels all the same.
+        """
+        plan, strides, reduction = self.config.plan(), self.config.strides, 2
         levels = [FeatureLevel("bn1", self.config.stem_features, 2)] if strides[0] > 1 else []
         for index in range(len(self.blocks)):
-            reduction *= strides[index]
+            reduction *= plan[index][0][1].stride
             if index + 1 == len(plan) or strides[index + 1] > 1:
                 levels.append(FeatureLevel(f"blocks.{index}", plan[index][-1][1].out_features, reduction))
         return tuple(levels)

@@ -22,8 +22,9 @@ class CondConv2d(nnx.Module):
         out_features: channels of the output.
         kernel_size: of the square window.
         num_experts: how many kernels are mixed.
-        stride: see `conv2d`, as are ``padding`` and ``groups``.
+        stride: see `conv2d`, as are ``padding``, ``dilation`` and ``groups``.
         padding: zeros around the image.
+        dilation: distance of the kernel's taps.
         groups: of channels.
         dtype: of the computation; None for the promoted dtype of input and parameters.
         param_dtype: of the parameters.
@@ -46,6 +47,7 @@ class CondConv2d(nnx.Module):
         num_experts: int,
         stride: IntPair = 1,
         padding: Padding = 0,
+        dilation: IntPair = 1,
         groups: int = 1,
         dtype: DTypeLike | None = None,
         param_dtype: DTypeLike = jnp.float32,
@@ -55,7 +57,8 @@ class CondConv2d(nnx.Module):
             raise ValueError(f"groups={groups} must divide in_features={in_features} and out_features={out_features}")
         self.in_features = in_features
         self.out_features = out_features
-        self.stride, self.padding, self.groups, self.dtype = stride, padding, groups, dtype
+        self.stride, self.padding, self.dilation = stride, padding, dilation
+        self.groups, self.dtype = groups, dtype
         self.kernel_shape = (out_features, in_features // groups, kernel_size, kernel_size)
         fan_out = kernel_size**2 * out_features // groups
         draw = normal(math.sqrt(2 / fan_out))
@@ -74,7 +77,14 @@ class CondConv2d(nnx.Module):
         kernels = mixed.reshape(-1, *self.kernel_shape).transpose(0, 3, 4, 2, 1)
 
         def convolve(image: Float[Array, "h w i"], kernel: Float[Array, "kh kw i_per_group o"]) -> Array:
-            y = conv2d(image[None], kernel, stride=self.stride, padding=self.padding, groups=self.groups)
+            y = conv2d(
+                image[None],
+                kernel,
+                stride=self.stride,
+                padding=self.padding,
+                dilation=self.dilation,
+                groups=self.groups,
+            )
             return y[0]
 
         def one_by_one(images: Array, kernels: Array) -> Array:

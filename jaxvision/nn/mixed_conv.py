@@ -22,6 +22,7 @@ class MixedConv2d(nnx.List):
         out_features: channels of the output.
         kernel_sizes: one odd size a share.
         stride: of all.
+        dilation: of all.
         same: pad as TensorFlow does (``SAME``) instead of symmetrically.
         depthwise: a kernel of its own for every channel.
 
@@ -36,6 +37,7 @@ class MixedConv2d(nnx.List):
         kernel_sizes: Sequence[int],
         *,
         stride: int = 1,
+        dilation: int = 1,
         same: bool = False,
         depthwise: bool = False,
         **layer: Unpack[LayerArgs],
@@ -52,7 +54,8 @@ class MixedConv2d(nnx.List):
                 share_out,
                 size,
                 stride=stride,
-                padding="SAME" if same else size // 2,
+                padding="SAME" if same else dilation * (size // 2),
+                dilation=dilation,
                 groups=share_in if depthwise else 1,
                 use_bias=False,
                 **layer,

@@ -55,6 +55,20 @@ def test_only_a_stages_first_block_strides_and_the_drop_rate_grows():
     np.testing.assert_allclose([shape.drop_path for shape in blocks], [0.0, 0.1, 0.2, 0.3])
 
 
+def test_a_stage_dilates_in_place_of_a_stride():
+    """The block that would have strided is as dense as those before it; feature maps stay, as large as they become."""
+    config = EfficientNetConfig(
+        (Stage("mbconv", 2, 3, 2, 6, 24), *(Stage("mbconv", 2, 3, 2, 6, 40),) * 2), output_stride=4
+    )
+    blocks = [shape for stage in config.plan() for _, shape in stage]
+    assert [shape.stride for shape in blocks] == [2, 1, 1, 1, 1, 1]
+    assert [shape.dilation for shape in blocks] == [1, 1, 1, 2, 2, 4]
+    dilated = small(output_stride=4)
+    assert dilated.feature_info.reduction() == [2, 4, 4]
+    assert dilated.feature_info.module_name() == small().feature_info.module_name()
+    assert jax.eval_shape(dilated.forward_features, pictures()).shape == (3, 8, 8, 32)
+
+
 def test_packed_pixels_are_unpacked_by_the_next_stride():
     """EfficientNet-X B3: two blocks of the first stage at half the stem's size, four times their 24 channels."""
     config = VARIANTS["efficientnet_x_b3"]
@@ -107,6 +121,8 @@ def test_blurring_takes_the_strides_place():
     strided = model.blocks[0][0]
     assert (strided.conv_dw.stride, strided.aa.stride, model.blocks[0][1].aa) == ((1, 1), 2, None)
     assert jax.eval_shape(model.forward_features, pictures(1, 33, 30, 3)).shape == (1, 5, 4, 32)
+    plain = small(aa_layer="blurpc", stages=(Stage("conv", 2, 3, 2, 1, 16),)).blocks[0]
+    assert (plain[0].conv.stride, plain[0].aa.stride, plain[1].aa) == ((1, 1), 2, None)
 
 
 def test_a_network_may_end_without_a_last_convolution():
@@ -162,6 +178,7 @@ def test_attributes_name_what_is_there():
     [
         ({"norm": "bach"}, "norm must be 'batch' or 'group' or 'layer' or 'evo', got 'bach'"),
         ({"se_layer": "gca"}, "se_layer must be 'se' or 'gc'"),
+        ({"output_stride": 64}, "output_stride must be 2, 4, 8, 16 or 32, got 64"),
         ({"stages": (Stage("mbcov", 1, 3, 1, 1, 16),)}, "did you mean 'mbconv'"),
         ({"stages": (Stage("fused", 1, 3, 1, 1, 16, experts=2),)}, "experts are for 'mbconv' blocks, got 'fused'"),
         ({"stages": (Stage("mbconv", 1, 3, 1, 1, 16, space_to_depth=True),)}, "space_to_depth is for 'separable'"),

@@ -1,6 +1,7 @@
 """Every EfficientNet's names and shapes, and what its table says, against timm, live: ``make parity``.
 
-The logits are `test_models.py`'s; here nothing is allocated, so that the largest are compared too.
+The logits are `test_models.py`'s, but for dilated networks; else nothing is allocated here, so that the largest are
+compared too.
 """
 
 import itertools
@@ -10,6 +11,8 @@ import pytest
 from jaxvision.models.efficientnet import FAMILY, VARIANTS, EfficientNetConfig, Stage
 from jaxvision.paths import named_variables
 from jaxvision.weights.layout import timm_name, timm_shape
+from tests.parity.plan import Plan
+from tests.parity.table import BOUND
 
 pytestmark = pytest.mark.parity
 
@@ -29,6 +32,27 @@ def test_pruned_channels_are_timms(name):
     from tests.reference.make_pruned import stages
 
     assert VARIANTS[name].pruned == tuple(stages(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "output_stride"),
+    [
+        ("efficientnet_b0", 8),
+        ("tf_efficientnet_b0", 16),
+        ("tf_mixnet_s", 8),
+        ("tf_efficientnet_cc_b0_4e", 16),
+        ("mobilenet_edgetpu_v2_m", 16),
+        ("efficientnet_x_b3", 8),
+        ("mobilenetv1_100", 2),
+    ],
+)
+def test_dilated_networks_are_timms(name, output_stride):
+    pytest.importorskip("timm")
+    from tests.parity.compare import compare
+
+    row = compare(Plan(name, (75, 65), {"num_classes": 10, "output_stride": output_stride}))
+    print(row)
+    assert float(row.relative) <= BOUND
 
 
 @pytest.mark.parametrize("rounding", ["ceil", "round"])

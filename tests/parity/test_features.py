@@ -27,6 +27,7 @@ MODELS = {
     "efficientnet_b0": {},
     "efficientnetv2_rw_t": {},
     "mnasnet_small": {},
+    "tf_efficientnet_b0": {"output_stride": 8},
     "mobilenetv2_100": {},
     "resnet18": {},
     "resnet26t": {},

@@ -24,6 +24,7 @@ CASES: tuple[Case, ...] = (
     _few("test_efficientnet_evos"),
     _few("test_efficientnet", se_layer="gc", name="test_efficientnet_gc"),
     _few("test_efficientnet", (75, 65), gain=1.7, aa_layer="blurpc", name="test_efficientnet_blur"),
+    _few("test_efficientnet", (75, 65), output_stride=8, name="test_efficientnet_dilated"),
     _few("tf_efficientnet_cc_b0_4e", (75, 65), gain=1.62),
     _few("tf_mixnet_s", (75, 65)),
     _few("mobilenetv1_100", gain=1.7),
