@@ -108,14 +108,15 @@ def create_model(
     """Builds a model by name, with published weights, with weights of one's own, or with random ones.
 
     Weights are fitted to the model asked for: another number of input channels, another image size, and for another
-    number of classes a new head drawn from ``seed``, which is then the only part that is not pretrained. What became of
-    them goes to the log ``jaxvision`` at level ``INFO``.
+    number of classes a new head drawn from ``seed``, which is then the only part that is not pretrained; where the
+    weights are one's own, a warning says so. What became of them goes to the log ``jaxvision`` at level ``INFO``.
 
     Args:
         name: ``architecture`` or ``architecture.tag``.
         pretrained: True loads the weights that the name stands for; a path, or a repository of the Hugging Face hub
             such as ``"hf-hub:timm/resnet50.a1_in1k"``, loads those.
-        num_classes: outputs of the classifier, 0 for none; None for as many as the weights called ``name`` have.
+        num_classes: outputs of the classifier, 0 for none; None for as many as the weights called ``name`` have. If
+            given, the head is new where the weights have none, or a whole one for another number of classes.
         in_chans: channels of the pictures; None for 3.
         img_size: side or (height, width); None for that of the weights. Convolutional families take any size anyway.
         features_only: a model whose call gives feature maps instead of logits (`jaxvision.models.feature_net`): of the
@@ -135,7 +136,8 @@ def create_model(
         jaxvision.weights.WeightsError: the weights cannot be had or do not fit.
 
     Warns:
-        jaxvision.weights.WeightsWarning: the weights' own library would give other digits than this model.
+        jaxvision.weights.WeightsWarning: of one's own weights the head is not used; or their own library would give
+            other digits than this model.
     """
     info = model_info(name)
     family = families()[info.architecture]
@@ -167,7 +169,7 @@ def create_model(
             report = load_weights(model, file, reset_head=reset_head, img_size=size)
         else:
             report = load_weights(model, pretrained, reset_head=num_classes is not None)
-        report.tell()
+        report.tell(new_heads=pretrained is not True)
         _draw(model, build, report.empty)
     return feature_net.features_only(model, out_indices) if features_only else model
 

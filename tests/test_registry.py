@@ -1,3 +1,5 @@
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ from safetensors.numpy import save_file
 from jaxvision.catalogue import by_architecture
 from jaxvision.paths import named_variables
 from jaxvision.registry import ModelNameError, create_model, families, list_models, model_info
-from jaxvision.weights import WeightsError
+from jaxvision.weights import WeightsError, WeightsMismatchError, WeightsWarning, read_weights
 from jaxvision.weights.layout import timm_name
 from tests.compiled import run
 
@@ -118,7 +120,12 @@ def test_weights_of_a_file_replace_all_random_ones(saved):
 def test_another_number_of_classes_changes_the_head_and_nothing_else(saved):
     name, options, model, path = saved
     old = values(model)
-    for variable, value in values(create_model(name, pretrained=path, num_classes=7, **options)).items():
+    with pytest.warns(
+        WeightsWarning, match=f"{path.name}: the classifier .* is new: the file's .* 1000 classes"
+    ) as told:
+        changed = create_model(name, pretrained=path, num_classes=7, **options)
+    assert [warning.filename for warning in told] == [__file__]
+    for variable, value in values(changed).items():
         if is_in_head(variable, model):
             assert value.shape == (*old[variable].shape[:-1], 7)
         else:
@@ -128,11 +135,50 @@ def test_another_number_of_classes_changes_the_head_and_nothing_else(saved):
 def test_a_new_head_is_that_of_a_fresh_model(tmp_path):
     name, options = MODELS["vit"]
     path = save(create_model(name, seed=1, **options), tmp_path / "model.safetensors")
-    new, fresh = (create_model(name, pretrained=source, num_classes=7, seed=3, **options) for source in (path, False))
+    with pytest.warns(WeightsWarning, match="is new"):
+        new = create_model(name, pretrained=path, num_classes=7, seed=3, **options)
+    fresh = create_model(name, num_classes=7, seed=3, **options)
     # Compiled alone or with the whole model, the last bit may differ.
     np.testing.assert_allclose(new.head.kernel.get_value(), fresh.head.kernel.get_value(), rtol=1e-5, atol=1e-8)
     assert np.std(new.head.kernel.get_value()) > 0
     assert not np.array_equal(new.patch_embed.proj.kernel.get_value(), fresh.patch_embed.proj.kernel.get_value())
+
+
+def test_a_file_without_a_head_may_get_one(saved):
+    name, options, model, path = saved
+    file = {n: array for n, array in read_weights(path).items() if not is_in_head(n, model)}
+    headless = path.with_name("headless.safetensors")
+    save_file(file, headless)
+    with pytest.raises(WeightsMismatchError, match="the file has no classifier"):
+        create_model(name, pretrained=headless, **options)
+    with pytest.warns(WeightsWarning, match="is new: the file has no classifier"):
+        created = create_model(name, pretrained=headless, num_classes=7, **options)
+    assert created.num_classes == 7
+
+
+def test_a_head_that_is_damaged_is_not_replaced(saved):
+    name, options, model, path = saved
+    file = read_weights(path)
+    kernel, bias = (f"{model.classifiers[0]}.{leaf}" for leaf in ("weight", "bias"))
+    rest = {n: array for n, array in file.items() if n not in (kernel, bias)}
+    for head in (
+        {f"{kernel}x": file[kernel], bias: file[bias]},
+        {kernel: file[kernel]},
+        {kernel: file[kernel].repeat(3, 1), bias: file[bias]},
+    ):
+        damaged = path.with_name("damaged.safetensors")
+        save_file(rest | head, damaged)
+        for classes in (1000, 7):
+            with pytest.raises(WeightsMismatchError, match=rf"{model.classifiers[0]}\.(weight|bias)"):
+                create_model(name, pretrained=damaged, num_classes=classes, **options)
+
+
+def test_a_new_head_may_see_another_pooling(saved):
+    name, options, _, path = saved
+    pool = "max" if name.startswith("vit") else "catavgmax"
+    with pytest.warns(WeightsWarning, match="is new: the file's classifier is for 1000 classes"):
+        created = create_model(name, pretrained=path, num_classes=7, global_pool=pool, **options)
+    assert created.get_classifier().in_features == max(created.head_widths)
 
 
 def test_without_classes_there_is_no_head(saved):
@@ -160,7 +206,9 @@ def test_a_file_that_does_not_fit_is_an_error(saved):
 def test_published_weights_come_from_the_installed_package():
     model = create_model("tf_efficientnet_lite0", pretrained=True)
     assert values(model)["bn1.var"].std() > 0.1
-    ten = create_model("tf_efficientnet_lite0.in1k", pretrained=True, num_classes=10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", WeightsWarning)  # a new head was asked for
+        ten = create_model("tf_efficientnet_lite0.in1k", pretrained=True, num_classes=10)
     assert ten.classifier.kernel.get_value().shape == (1280, 10)
     np.testing.assert_array_equal(values(ten)["conv_stem.kernel"], values(model)["conv_stem.kernel"])
 

@@ -18,6 +18,7 @@ from jaxvision.training.config import AugmentOptions, ConfigError, NetworkOption
 from jaxvision.training.freeze import split_params
 from jaxvision.training.losses import Task
 from jaxvision.training.step import Prepare
+from jaxvision.weights import load_weights
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,11 @@ def build_network(options: NetworkOptions, task: Task, seed: int, weights: bool 
     rates = {"drop_rate": options.drop, "drop_path_rate": options.drop_path}
     changes: dict[str, Any] = {name: rate for name, rate in rates.items() if rate}
     changes |= {name: _parsed(value) for name, value in options.model_options.items()}
+    checkpoint = options.initial_checkpoint if weights else None
+    layered = options.head == "mlp"
     model = create_model(
         options.model,
-        pretrained=(options.initial_checkpoint or options.pretrained) if weights else False,
+        pretrained=(weights and options.pretrained) if checkpoint is None or layered else checkpoint,
         num_classes=task.num_outputs,
         in_chans=options.in_chans,
         img_size=_size(options),
@@ -63,7 +66,7 @@ def build_network(options: NetworkOptions, task: Task, seed: int, weights: bool 
         seed=seed,
         **changes,
     )
-    if options.head == "mlp":
+    if layered:
         head = MlpHead(
             model.head_hidden_size,
             task.num_outputs,
@@ -74,6 +77,8 @@ def build_network(options: NetworkOptions, task: Task, seed: int, weights: bool 
             rngs=nnx.Rngs(seed + 1),
         )
         replace_head(model, head)
+        if checkpoint is not None:  # its head may have these layers
+            load_weights(model, checkpoint, reset_head=True).tell()
     return Network(model, preprocess_of(options), tuple(model.classifiers))
 
 

@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 from jaxvision.models.feature_info import FeatureInfo, FeatureLevel, take_indices
 from jaxvision.nn.drop import Rngs, name_sites, site_keys
 from jaxvision.nn.layer_args import LayerArgs
+from jaxvision.nn.pool import POOLS, pooled_width
 from jaxvision.nn.pool import global_pool as pool
-from jaxvision.nn.pool import pooled_width
 from jaxvision.nn.position import PositionFit
 from jaxvision.paths import fold_path, named_variables
 
@@ -55,6 +55,11 @@ class ImageModel(nnx.Module):
     def head_hidden_size(self) -> int:
         """Channels of the pooled features, which the classifier sees: with ``"catavgmax"`` twice ``num_features``."""
         return pooled_width(self.num_features, self.config.global_pool)
+
+    @property
+    def head_widths(self) -> tuple[int, ...]:
+        """Channels that a classifier of this network may see: those of every pooling."""
+        return tuple(sorted({pooled_width(self.num_features, kind) for kind in POOLS}))
 
     @property
     def block_paths(self) -> tuple[tuple[str, ...], ...]:

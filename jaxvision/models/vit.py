@@ -348,6 +348,11 @@ class VisionTransformer(ImageModel):
         """Channels of the pooled features, which the classifier sees."""
         return self.num_features
 
+    @property
+    def head_widths(self) -> tuple[int, ...]:
+        """Channels that a classifier of this network may see: the same with every pooling."""
+        return (self.num_features,)
+
     def make_classifier(self, num_classes: int, **layer: Unpack[LayerArgs]) -> Linear | None:
         """A linear layer; None for 0 classes."""
         return Linear(self.num_features, num_classes, kernel_init=trunc_normal, **layer) if num_classes else None

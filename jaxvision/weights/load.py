@@ -15,6 +15,7 @@ from jaxvision.weights.adapt import adapt_input_channels
 from jaxvision.weights.entry import Entry
 from jaxvision.weights.errors import WeightsError, WeightsMismatchError, WeightsWarning
 from jaxvision.weights.formats import read_contents
+from jaxvision.weights.heads import OtherHead, other_heads
 from jaxvision.weights.hub import WeightsFile, resolve
 from jaxvision.weights.layout import BUFFERS, timm_name, timm_shape, to_flax
 from jaxvision.weights.report import LoadReport, Misfit
@@ -47,8 +48,10 @@ def load_weights(
             rest.
         skip: globs of variables (`jaxvision.paths`) that stay as they are, such as ``["head.*"]``; the file's entries
             for them are dropped, if there are any.
-        reset_head: let a classifier (``model.classifiers``) stay as it is if the file has none, or one of another
-            number of classes. A classifier in the file is dropped in any case if the model has none.
+        reset_head: let the classifier (``model.classifiers``) stay as it is if the file has none, or a whole one for
+            another number of classes, or a linear one where the model's has hidden layers (`models.head.MlpHead`). One
+            that is neither whole nor right fails as anything else does. A classifier in the file is dropped in any case
+            if the model has none.
         img_size: height and width of the images that the weights are for; None to tell it from their shapes. It matters
             where position embeddings for another shape of image are as many as the model's.
 
@@ -81,9 +84,10 @@ def load_weights(
     fits = {name: _misfit(name, entries[name], variables[name].get_value()) for name in variables if name in entries}
 
     kept = set(select(skip, variables, what="variable")) if skip else set()
-    reset = _ill_fitting_heads(model, variables, fits) if reset_head else []
-    kept |= {name for name in variables if _is_below(name, reset)}
-    headless = [*_absent(model, variables), *reset]
+    others = other_heads(model, shapes, {name: entry.array.shape for name, entry in entries.items()})
+    new = others if reset_head else {}
+    kept |= {name for name in variables if _is_below(name, new)}
+    headless = [*_absent(model, variables), *new]
     dropped = {
         name
         for name in entries
@@ -109,9 +113,10 @@ def load_weights(
         empty=tuple(name for name in variables if name not in filled and _is_abstract(variables[name])),
         notes=opened.notes if failure is None else (*opened.notes, failure),
         remarks=() if remark is None else (remark,),
+        new_heads=tuple(f"the classifier {path!r} is new: {new[path].description}" for path in new),
     )
     if strict and not report.complete:
-        raise WeightsMismatchError(_complaint(model, report), report)
+        raise WeightsMismatchError(_complaint(model, report, [] if reset_head else [*others.values()]), report)
     if failure is not None and report.complete:
         raise WeightsError(f"the weights do not fit {type(model).__name__}: {failure}")
     for name in loaded:
@@ -212,24 +217,24 @@ def _absent(model: nnx.Module, variables: Collection[str]) -> list[str]:
     return [path for path in paths if not any(_is_below(name, [path]) for name in variables)]
 
 
-def _ill_fitting_heads(model: nnx.Module, variables: Collection[str], fits: Mapping[str, Misfit | None]) -> list[str]:
-    """The classifiers for which the file has not all variables, or others."""
-    return [
-        head
-        for head in getattr(model, "classifiers", ())
-        if any(_is_below(name, [head]) and (name not in fits or fits[name] is not None) for name in variables)
-    ]
-
-
-def _complaint(model: nnx.Module, report: LoadReport) -> str:
-    heads = getattr(model, "classifiers", ())
+def _complaint(model: nnx.Module, report: LoadReport, others: Sequence[OtherHead]) -> str:
     lines = [f"the weights from {report.origin} ({report.format} names) do not fit {type(model).__name__}:"]
     lines.append(report.problems())
-    if any(_is_below(misfit.name, heads) for misfit in report.misshapen):
-        lines.append(
-            "for another number of classes pass reset_head=True, which leaves the classifier at its initial values"
-        )
+    wrong = (*report.missing, *(misfit.name for misfit in report.misshapen))
+    if wrong and all(_is_below(name, getattr(model, "classifiers", ())) for name in wrong):
+        lines.append(_remedy(others))
     return "\n".join([*lines, *(f"note: {note}" for note in (*report.notes, *report.remarks))])
+
+
+def _remedy(others: Sequence[OtherHead]) -> str:
+    """What to do where nothing but the classifier does not fit."""
+    if not others:
+        return (
+            "to leave the file's classifier aside build the model with num_classes=0; reset_classifier draws a new one"
+        )
+    description, classes = others[0]
+    keep = "" if classes is None else f"build the model with num_classes={classes} to keep that; "
+    return f"{description}: {keep}for a new one pass reset_head=True to load_weights, or num_classes to create_model"
 
 
 def _fill(variable: nnx.Variable, array: np.ndarray) -> None:

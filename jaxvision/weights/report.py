@@ -50,6 +50,7 @@ class LoadReport:
         empty: variables of an abstract model that have no values after the load; whoever built it must fill them.
         notes: what was opened up inside the file to get at the weights.
         remarks: why the model may give other answers than the library that the file is of.
+        new_heads: which classifiers stayed as they were with ``reset_head``, and what the file has for them.
     """
 
     origin: str
@@ -64,19 +65,23 @@ class LoadReport:
     empty: tuple[str, ...]
     notes: tuple[str, ...]
     remarks: tuple[str, ...]
+    new_heads: tuple[str, ...]
 
     @property
     def complete(self) -> bool:
         """Whether nothing is missing, unused or misshapen."""
         return not (self.missing or self.unused or self.misshapen)
 
-    def tell(self) -> None:
-        """For those who keep no report: its remarks as `WeightsWarning`, and all of it to the log at level ``INFO``.
+    def tell(self, *, new_heads: bool = True) -> None:
+        """For those who keep no report: the worst of it as `WeightsWarning`, all of it to the log at level ``INFO``.
 
         A warning is placed where the function was called that calls this.
+
+        Args:
+            new_heads: warn of new classifiers too, where they were not asked for.
         """
-        for remark in self.remarks:
-            warnings.warn(f"{self.origin}: {remark}", WeightsWarning, stacklevel=3)
+        for text in (*(self.new_heads if new_heads else ()), *self.remarks):
+            warnings.warn(f"{self.origin}: {text}", WeightsWarning, stacklevel=3)
         _logger.info("%s", self)
 
     def problems(self) -> str:
@@ -97,7 +102,7 @@ class LoadReport:
             *_section("left as they were", self.reinitialised),
             *_section("without values", self.empty),
             *_section("dropped", _grouped(self.dropped), len(self.dropped)),
-            *(f"  note: {note}" for note in (*self.notes, *self.remarks)),
+            *(f"  note: {note}" for note in (*self.notes, *self.new_heads, *self.remarks)),
         ]
         return "\n".join(line for line in lines if line)
 

@@ -214,10 +214,14 @@ def test_a_skip_that_matches_nothing_is_an_error():
 
 
 def test_another_number_of_classes_needs_a_word():
-    with pytest.raises(WeightsMismatchError, match="pass reset_head=True"):
+    with pytest.raises(
+        WeightsMismatchError, match=r"is for 4 classes: .* num_classes=4 to keep that;.*reset_head=True"
+    ):
         load_weights(Net(num_classes=9), weights())
     model = Net(num_classes=9)
     report = load_weights(model, weights(), reset_head=True)
+    assert report.new_heads == ("the classifier 'classifier' is new: the file's classifier is for 4 classes",)
+    assert report.new_heads[0] in str(report)
     assert set(report.reinitialised) == {"classifier.kernel", "classifier.bias"}
     assert {"classifier.weight", "classifier.bias"} < set(report.dropped)
     np.testing.assert_array_equal(values(model)["classifier.kernel"], values(Net(num_classes=9))["classifier.kernel"])
@@ -229,10 +233,37 @@ def test_a_head_that_fits_is_loaded_though_it_may_be_reset():
     assert_loaded(model, source)
 
 
-def test_a_head_is_reset_whole():
-    source = weights(classifier__weight=None)
+def test_a_head_that_the_file_does_not_have_needs_a_word():
+    source = weights(classifier__weight=None, classifier__bias=None)
+    with pytest.raises(WeightsMismatchError, match=r"no classifier: .* num_classes=0 to keep that;.*reset_head=True"):
+        load_weights(Net(), source)
     report = load_weights(Net(), source, reset_head=True)
     assert set(report.reinitialised) == {"classifier.kernel", "classifier.bias"}
+    assert report.new_heads == ("the classifier 'classifier' is new: the file has no classifier",)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"classifier__weight": None},
+        {"classifier__bias": None},
+        {"classifier__weight": None, "classifier__weigth": np.zeros((4, 5))},
+        {"classifier__weight": np.zeros((4, 6))},
+    ],
+)
+def test_a_damaged_head_is_not_taken_for_another_one(changes):
+    for classes in (4, 9):
+        with pytest.raises(
+            WeightsMismatchError, match=r"classifier\.(?s:.*)leave the file's classifier aside .*num_classes=0"
+        ):
+            load_weights(Net(num_classes=classes), weights(**changes), reset_head=True)
+    load_weights(Net(num_classes=0), weights(**changes))
+
+
+def test_what_else_does_not_fit_is_not_put_down_to_the_head():
+    with pytest.raises(WeightsMismatchError) as error:
+        load_weights(Net(num_classes=9), weights(bn1__bias=None))
+    assert "num_classes" not in str(error.value)
 
 
 def test_a_model_without_a_head_drops_the_files():

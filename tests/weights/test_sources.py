@@ -192,7 +192,8 @@ def test_a_mismatch_inside_joined_weights_is_told_before_they_are_joined():
 
 
 def test_classifiers_are_reset_for_another_number_of_classes():
-    for case in by_id("torchvision_vit", "transformers_vit", "google_vit", "openai_clip", "microsoft_swin"):
+    names = ("torchvision_vit", "transformers_vit", "transformers_deit", "google_vit", "openai_clip", "microsoft_swin")
+    for case in by_id(*names):
         other = replace(case, options=case.options | {"num_classes": 3})
         file = file_of(case)
         with pytest.raises(WeightsMismatchError, match="reset_head=True"):
