@@ -136,11 +136,27 @@ def test_preprocessing_for_other_sizes_and_channels():
         info.preprocess(in_chans=4)
 
 
+def test_some_weights_are_better_with_larger_images():
+    info = entries()["resnet50.a1_in1k"]
+    assert (info.test_input_size, info.test_crop_pct) == ((3, 288, 288), 1.0)
+    preprocess = info.preprocess(use_test_size=True)
+    assert (preprocess.size, preprocess.crop_pct) == ((288, 288), 1.0)
+    assert info.preprocess(img_size=320, use_test_size=True).size == (320, 320)
+    same = entries()["resnet50.tv_in1k"]
+    assert same.test_input_size is None
+    assert same.preprocess(use_test_size=True) == same.preprocess()
+    same_crop = entries()["efficientnet_h_b5.sw_r448_e450_in1k"]
+    assert (same_crop.crop_pct, same_crop.test_crop_pct, same_crop.test_input_size) == (1.0, None, (3, 576, 576))
+    assert same_crop.preprocess(use_test_size=True).crop_pct == 1.0
+    families = [info.family for info in entries().values() if info.test_input_size is not None]
+    assert (set(families), len(families)) == ({"efficientnet", "resnet", "resnetv2"}, 163)
+
+
 def test_info_prints_what_one_wants_to_know():
     text = str(entries()["resnet50.a1_in1k"])
     for fact in ("resnet50.a1_in1k", "25,557,032", "53,120", "224 x 224", "bicubic", "apache-2.0", "timm/resnet50"):
         assert fact in text
-    for fact in ("4.09", "80.38, 94.60 at 224 (crop 0.95)", "81.24, 95.11 at 288 (crop 1.0)"):
+    for fact in ("288 x 288, crop 1.0", "4.09", "80.38, 94.60 at 224 (crop 0.95)", "81.24, 95.11 at 288 (crop 1.0)"):
         assert fact in text
 
 

@@ -53,8 +53,11 @@ class ModelInfo:
         num_macs: multiply-accumulates of one image, with this row's number of classes and input size; see
             `jaxvision.macs.count_macs`.
         num_classes: outputs of the classifier; 0 for a network without one.
-        input_size: (channels, height, width) in training and for evaluation.
+        input_size: (channels, height, width) in training, and for evaluation unless another is asked for.
         crop_pct: side of the centre crop over the side resized to.
+        test_input_size: for evaluation, where timm knows a better size than that of training; `preprocess` takes it
+            if told.
+        test_crop_pct: ``crop_pct`` for that size; None for the same.
         crop_mode: ``"center"``, ``"squash"`` or ``"border"``; see `jaxvision.data.Preprocess`.
         interpolation: Pillow's filter for resizing, such as ``"bicubic"``.
         mean: per channel, of pictures scaled to [0, 1].
@@ -76,6 +79,8 @@ class ModelInfo:
     num_classes: int
     input_size: tuple[int, int, int]
     crop_pct: float
+    test_input_size: tuple[int, int, int] | None
+    test_crop_pct: float | None
     crop_mode: str
     interpolation: str
     mean: tuple[float, ...]
@@ -107,6 +112,13 @@ class ModelInfo:
         return next((result for result in self.results if (result.img_size, result.crop_pct) == own), None)
 
     @property
+    def _test_time(self) -> str:
+        if self.test_input_size is None:
+            return ""
+        _, height, width = self.test_input_size
+        return f"{height} x {width}, crop {self.test_crop_pct or self.crop_pct}"
+
+    @property
     def pretrained(self) -> bool:
         """Whether published weights exist."""
         return self.tag is not None
@@ -116,23 +128,31 @@ class ModelInfo:
         """Whether the licence of the weights forbids commercial use; such weights are never a default."""
         return "-nc" in self.license or self.license == "apple-amlr"  # Apple's is for research only
 
-    def preprocess(self, img_size: int | tuple[int, int] | None = None, in_chans: int = 3) -> Preprocess:
+    def preprocess(
+        self, img_size: int | tuple[int, int] | None = None, in_chans: int = 3, *, use_test_size: bool = False
+    ) -> Preprocess:
         """The evaluation preprocessing that belongs to the weights.
 
         Args:
             img_size: another side or (height, width); None keeps the one of the weights.
             in_chans: 3 for colour; 1 for grey, with the average of the channels' mean and std.
+            use_test_size: take size and crop of `test_input_size` and `test_crop_pct`, where there are any, as the
+                published accuracies at that size do: 81.2 % in place of 80.4 % for ``resnet50.a1_in1k``. Only weights
+                of convolutional networks have them, which take any size as they are.
 
         Raises:
             ValueError: pictures have no such number of channels.
         """
         if in_chans not in (1, 3):
             raise ValueError(f"pictures have 1 or 3 channels, got in_chans={in_chans}")
+        input_size, crop_pct = self.input_size, self.crop_pct
+        if use_test_size:
+            input_size, crop_pct = self.test_input_size or input_size, self.test_crop_pct or crop_pct
         if img_size is None:
-            img_size = self.input_size[1:]
+            img_size = input_size[1:]
         return Preprocess(
             size=(img_size, img_size) if isinstance(img_size, int) else img_size,
-            crop_pct=self.crop_pct,
+            crop_pct=crop_pct,
             crop_mode=self.crop_mode,
             interpolation=self.interpolation,
             mean=self.mean if in_chans == 3 else (fmean(self.mean),),
@@ -150,6 +170,7 @@ class ModelInfo:
             "input": f"{height} x {width}, {channels} channels",
             "preprocessing": f"{self.crop_mode} crop {self.crop_pct}, {self.interpolation}, "
             f"mean {self.mean}, std {self.std}",
+            "at test time": self._test_time,
             "weights": self.hub_id or self.url or "none published",
             "licence": self.license,
             "top-1, top-5": "; ".join(
@@ -159,13 +180,17 @@ class ModelInfo:
         return "\n".join([self.name, *(f"  {key:<21}{value}" for key, value in lines.items() if value)])
 
 
+def _size(text: str) -> tuple[int, int, int]:
+    channels, height, width = (int(side) for side in text.split("x"))
+    return channels, height, width
+
+
 def _numbers(text: str) -> tuple[float, ...]:
     return tuple(float(number) for number in text.split())
 
 
 def _parse(row: Mapping[str, str], results: tuple[Result, ...]) -> ModelInfo:
     architecture, _, tag = row["name"].partition(".")
-    channels, height, width = (int(side) for side in row["input_size"].split("x"))
     return ModelInfo(
         name=row["name"],
         architecture=architecture,
@@ -175,8 +200,10 @@ def _parse(row: Mapping[str, str], results: tuple[Result, ...]) -> ModelInfo:
         num_batch_stats=int(row["bn_statistics"]),
         num_macs=int(row["macs"]),
         num_classes=int(row["num_classes"]),
-        input_size=(channels, height, width),
+        input_size=_size(row["input_size"]),
         crop_pct=float(row["crop_pct"]),
+        test_input_size=_size(row["test_input_size"]) if row["test_input_size"] else None,
+        test_crop_pct=float(row["test_crop_pct"]) if row["test_crop_pct"] else None,
         crop_mode=row["crop_mode"],
         interpolation=row["interpolation"],
         mean=_numbers(row["mean"]),

@@ -53,6 +53,8 @@ class Command(Reporting):
     """How many classes to show for each picture."""
     img_size: tuple[int] | tuple[int, int] | None = None
     """Side, or height and width, of the network's input. Default: that of the weights."""
+    use_test_size: bool = False
+    """Take the larger size and crop that some weights are better with; --img-size is a size of one's own."""
     batch_size: int = 16
     """Pictures in one pass."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -92,6 +94,7 @@ class Command(Reporting):
                 self.weights,
                 num_classes=self.num_classes,
                 img_size=self.img_size,
+                use_test_size=self.use_test_size,
                 dtype=self.dtype,
                 labels=self.labels,
                 sampler=self._sampler if self.uncertainty else None,
@@ -144,6 +147,7 @@ def load_classifier(
     *,
     num_classes: int | None = None,
     img_size: tuple[int] | tuple[int, int] | None = None,
+    use_test_size: bool = False,
     dtype: str = "float32",
     labels: Path | None = None,
     sampler: "Callable[[nnx.Module], Sampler] | None" = None,
@@ -155,6 +159,7 @@ def load_classifier(
         weights: a file or repository instead of the published weights.
         num_classes: of these.
         img_size: side, or height and width, of the input.
+        use_test_size: see `jaxvision.catalogue.ModelInfo.preprocess`.
         dtype: of the computation.
         labels: file with a name for each class.
         sampler: makes what says how sure the model is.
@@ -166,8 +171,10 @@ def load_classifier(
     from flax import nnx
 
     if Path(model).is_dir():
-        if weights is not None or num_classes is not None or img_size is not None:
-            raise UsageError("--weights, --num-classes and --img-size go with a model's name; a run has its own")
+        if weights is not None or num_classes is not None or img_size is not None or use_test_size:
+            raise UsageError(
+                "--weights, --num-classes, --img-size and --use-test-size go with a model's name; a run has its own"
+            )
         return _run_classifier(model, labels, sampler)
     from jaxvision.catalogue import imagenet_classes
     from jaxvision.predict import Classifier
@@ -194,7 +201,7 @@ def load_classifier(
         raise CommandError(str(error)) from None
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return Classifier(network, info.preprocess(size), names, passes)
+    return Classifier(network, info.preprocess(size, use_test_size=use_test_size), names, passes)
 
 
 def _run_classifier(

@@ -209,6 +209,16 @@ def test_own_weights_with_own_labels(pictures, capsys):
     assert "classifier.weight" in capsys.readouterr().err
 
 
+def test_the_size_that_weights_are_better_with(monkeypatch):
+    from jaxvision.cli.predict import load_classifier
+    from jaxvision.registry import create_model
+
+    network = create_model("resnet18", layers=(1,), channels=(8,))
+    monkeypatch.setattr("jaxvision.registry.create_model", lambda *args, **options: network)
+    preprocess = load_classifier("resnet50.a1_in1k", use_test_size=True).preprocess
+    assert (preprocess.size, preprocess.crop_pct) == ((288, 288), 1.0)
+
+
 def test_an_output_that_is_not_finite_is_not_handed_out(pictures, quick, classifier, monkeypatch, capsys):
     monkeypatch.setattr(classifier, "_probabilities", lambda variables, images: np.full((len(images), 1000), np.nan))
     assert main(["predict", "chelsea.png", "--json"]) == 1

@@ -76,6 +76,8 @@ def row(name: str, module: str) -> dict[str, object]:
         "num_classes": cfg.num_classes,
         "input_size": "x".join(map(str, cfg.input_size)),
         "crop_pct": cfg.crop_pct,
+        "test_input_size": "x".join(map(str, cfg.test_input_size or ())),
+        "test_crop_pct": cfg.test_crop_pct or "",
         "crop_mode": cfg.crop_mode,
         "interpolation": cfg.interpolation,
         "mean": " ".join(map(str, cfg.mean)),
