@@ -41,18 +41,24 @@ def lukemelas_name(name: str, blocks: list[str], expanded: set[str]) -> str:
     return f"_blocks.{blocks.index(block)}.{inside[inner]}.{leaf}"
 
 
-@pytest.mark.parametrize("name", ["tf_efficientnet_b0", "tf_efficientnet_b4", "tf_efficientnet_lite4"])
-def test_lukemelas_reaches_every_variable_at_every_depth(name):
-    model = nnx.eval_shape(lambda: jaxvision.create_model(name))
-    variables = {n: v for n, v in named_variables(model).items() if isinstance(v, nnx.Param | nnx.BatchStat)}
+def lukemelas_names(model: nnx.Module) -> dict[str, str]:
+    """For every variable of an EfficientNet the key that EfficientNet-PyTorch has for it."""
+    variables = list(named_variables(model))
     stages = [(stage, block) for stage in range(len(model.blocks)) for block in range(len(model.blocks[stage]))]
     blocks = [f"blocks.{stage}.{block}" for stage, block in stages]
     expanded = {block for block in blocks if f"{block}.conv_pwl.kernel" in variables}
+    return {name: lukemelas_name(timm_name(name), blocks, expanded) for name in variables}
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_b0", "tf_efficientnet_b4", "tf_efficientnet_lite4"])
+def test_lukemelas_reaches_every_variable_at_every_depth(name):
+    model = nnx.eval_shape(lambda: jaxvision.create_model(name))
+    variables, names = named_variables(model), lukemelas_names(model)
     file, value_of = {}, {}
     for index, (variable_name, variable) in enumerate(variables.items()):
         shape = timm_shape(variable_name, variable.get_value().shape)
-        key = lukemelas_name(timm_name(variable_name), blocks, expanded)
-        file[key], value_of[variable_name] = np.broadcast_to(np.float32(index), shape), index
+        file[names[variable_name]] = np.broadcast_to(np.float32(index), shape)
+        value_of[variable_name] = index
     report = load_weights(model, file)
     assert report.format == "lukemelas"
     assert len(report.loaded) == len(variables) == len(file)
@@ -80,7 +86,17 @@ def abstract(case: SourceCase) -> nnx.Module:
 
 
 def file_of(case: SourceCase) -> dict[str, np.ndarray]:
-    return weights(read(case)[0], case.gain)
+    return weights(read(case)[0] if case in (*CASES, *RESIZED) else keys_of(case), case.gain)
+
+
+def keys_of(case: SourceCase) -> dict[str, tuple[int, ...]]:
+    """The keys with their shapes in a naming that needs no library."""
+    model = abstract(case)
+    shapes = {name: variable.get_value().shape for name, variable in named_variables(model).items()}
+    if case.format == "jaxvision":
+        return shapes
+    names = lukemelas_names(model) if case.format == "lukemelas" else {name: timm_name(name) for name in shapes}
+    return {names[name]: timm_shape(name, shape) for name, shape in shapes.items()}
 
 
 def by_id(*names: str) -> list[SourceCase]:
@@ -101,7 +117,17 @@ def test_logits_are_those_of_the_library(case):
     np.testing.assert_allclose(logits, expected, rtol=0, atol=2e-6 * max(1, np.abs(expected).max()))
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+WITHOUT_LIBRARY = tuple(
+    replace(case, id=name, format=name)
+    for name, case in zip(
+        ("timm", "jaxvision", "lukemelas"),
+        by_id("transformers_resnet", "transformers_deit", "transformers_efficientnet"),
+        strict=True,
+    )
+)
+
+
+@pytest.mark.parametrize("case", [*CASES, *WITHOUT_LIBRARY], ids=lambda case: case.id)
 def test_nothing_is_skipped_in_silence(case):
     """Of every kind of key: one that is missing, renamed or of another shape is an error that names it."""
     file, model = file_of(case), abstract(case)
@@ -144,7 +170,7 @@ def test_no_file_is_of_two_sources():
         keys = list(named_variables(nnx.eval_shape(lambda name=name: jaxvision.create_model(name))))
         for form, found in ((timm_name, "timm"), (str, "jaxvision")):
             assert [n for n, s in SOURCES.items() if s.recognises(list(map(form, keys)))] == [found], name
-    assert {case.format for case in CASES} | {"timm", "jaxvision", "lukemelas"} == set(SOURCES)
+    assert {case.format for case in (*CASES, *WITHOUT_LIBRARY)} == set(SOURCES)
 
 
 def test_a_source_that_is_not_known_shows_the_names_and_what_would_tell_one():
