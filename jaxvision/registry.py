@@ -6,6 +6,7 @@ import itertools
 import os
 import pkgutil
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
@@ -40,27 +41,40 @@ def families() -> Mapping[str, Family]:
     return MappingProxyType(found)
 
 
-def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
+def list_models(
+    pattern: str | Sequence[str] = "*", pretrained: bool = False, *, exclude_filters: str | Sequence[str] = ()
+) -> list[str]:
     """Names of models, in natural order (``resnet18`` before ``resnet101``).
 
     Args:
-        pattern: a glob, such as ``"vit_*"``. With a dot in it (``"resnet50.*"``) it selects weights instead of
-            architectures.
+        pattern: a glob, such as ``"vit_*"``, or several. With a dot in it (``"resnet50.*"``) it selects weights instead
+            of architectures.
         pretrained: names of weights (``architecture.tag``) even where the pattern has no dot.
+        exclude_filters: globs of names to leave out: of architectures and all their weights, or with a dot of weights.
 
     Returns:
-        The matching names; an empty list where there is none.
+        The names that match any pattern; an empty list where there is none.
     """
-    tagged = "." in pattern
-    if not tagged and not pretrained:
-        names = [name for name in families() if fnmatchcase(name, pattern)]
-    else:
-        names = [
-            info.name
-            for info in catalogue.entries().values()
-            if info.pretrained and fnmatchcase(info.name if tagged else info.architecture, pattern)
-        ]
+    names = {name for glob in _globs(pattern) for name in _matching(glob, pretrained)}
+    for glob in _globs(exclude_filters):
+        names = {name for name in names if not fnmatchcase(name if "." in glob else name.partition(".")[0], glob)}
     return sorted(names, key=_natural)
+
+
+def _globs(given: str | Sequence[str]) -> Sequence[str]:
+    return [given] if isinstance(given, str) else given
+
+
+def _matching(glob: str, pretrained: bool) -> list[str]:
+    """The architectures that match a glob, or the weights if it has a dot or they are asked for."""
+    tagged = "." in glob
+    if not tagged and not pretrained:
+        return [name for name in families() if fnmatchcase(name, glob)]
+    return [
+        info.name
+        for info in catalogue.entries().values()
+        if info.pretrained and fnmatchcase(info.name if tagged else info.architecture, glob)
+    ]
 
 
 def model_info(name: str) -> ModelInfo:
@@ -68,11 +82,17 @@ def model_info(name: str) -> ModelInfo:
 
     Args:
         name: ``architecture.tag``; or ``architecture`` for its default weights. Those are the first that timm lists
-            and whose licence allows commercial use.
+            and whose licence allows commercial use. timm's repositories on the Hugging Face hub
+            (``"hf-hub:timm/resnet50.a1_in1k"``) and the names that timm had before (``"vit_base_patch16_224_dino"``)
+            stand for what they are called now.
 
     Raises:
         ModelNameError: there is no such model; the nearest names are listed.
+
+    Warns:
+        FutureWarning: timm has another name for it now.
     """
+    name = _current(name)
     architecture, _, tag = name.partition(".")
     if architecture not in families():
         raise ModelNameError(f"unknown model {architecture!r}{suggestion(architecture, families())}")
@@ -89,6 +109,25 @@ def model_info(name: str) -> ModelInfo:
         if not info.non_commercial:
             return info
     return dataclasses.replace(rows[0], name=architecture, tag=None, license="", hub_id=None, url=None)
+
+
+def _current(name: str) -> str:
+    """Today's name in timm for one of its repositories on the hub, or for one that it had before."""
+    place = name.removeprefix("hf-hub:").removeprefix("hf_hub:")
+    if place.startswith("timm/"):
+        name = place.removeprefix("timm/")
+    elif "/" in name or ":" in name:
+        local = name.removeprefix("local-dir:")
+        source = local if local != name else f"hf-hub:{place}"
+        raise ModelNameError(
+            f"{name!r} names weights, and not the architecture that they are for: "
+            f"create_model('<architecture>', pretrained={source!r})"
+        )
+    if name not in catalogue.deprecated():
+        return name
+    current = catalogue.deprecated()[name]
+    warnings.warn(f"{name!r} is timm's former name of {current!r}", FutureWarning, stacklevel=3)
+    return current
 
 
 def create_model(
@@ -112,7 +151,7 @@ def create_model(
     weights are one's own, a warning says so. What became of them goes to the log ``jaxvision`` at level ``INFO``.
 
     Args:
-        name: ``architecture`` or ``architecture.tag``.
+        name: ``architecture`` or ``architecture.tag``; see `model_info` for others.
         pretrained: True loads the weights that the name stands for; a path, or a repository of the Hugging Face hub
             such as ``"hf-hub:timm/resnet50.a1_in1k"``, loads those.
         num_classes: outputs of the classifier, 0 for none; None for as many as the weights called ``name`` have. If
@@ -139,7 +178,7 @@ def create_model(
         jaxvision.weights.WeightsWarning: of one's own weights the head is not used; or their own library would give
             other digits than this model.
     """
-    info = model_info(name)
+    info = model_info(_current(name))
     family = families()[info.architecture]
     if features_only and num_classes:
         raise ValueError(f"a model of features has no classifier: leave out num_classes={num_classes}")

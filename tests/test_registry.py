@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 from safetensors.numpy import save_file
 
-from jaxvision.catalogue import by_architecture
+from jaxvision.catalogue import by_architecture, deprecated
 from jaxvision.paths import named_variables
 from jaxvision.registry import ModelNameError, create_model, families, list_models, model_info
 from jaxvision.weights import WeightsError, WeightsMismatchError, WeightsWarning, read_weights
@@ -73,6 +73,41 @@ def test_listing_weights():
     assert list_models("no_such_*") == []
 
 
+def test_listing_by_several_patterns_and_without_some():
+    assert list_models(["resnet18", "resnetv2_18*"]) == ["resnet18", "resnetv2_18", "resnetv2_18d"]
+    assert list_models(["resnet18", "resnet18*"], exclude_filters="*d") == ["resnet18"]
+    assert list_models("resnet1?", True, exclude_filters=["resnet1[04]*", "*.fb_*", "*.a?_in1k"]) == [
+        "resnet18.gluon_in1k",
+        "resnet18.tv_in1k",
+    ]
+    assert list_models("resnet18.*", exclude_filters="resnet18") == []
+
+
+@pytest.mark.parametrize(
+    "name", ["hf-hub:timm/resnet50.tv_in1k", "hf_hub:timm/resnet50.tv_in1k", "timm/resnet50.tv_in1k"]
+)
+def test_timms_repositories_are_names(name):
+    assert model_info(name) == model_info("resnet50.tv_in1k")
+    assert abstract(name).config == abstract("resnet50.tv_in1k").config
+
+
+def test_former_names_stand_for_those_of_today():
+    for function in (model_info, abstract):
+        with pytest.warns(FutureWarning, match="is timm's former name of 'vit_base_patch16_224.dino'") as told:
+            function("vit_base_patch16_224_dino")
+        assert told[0].filename == __file__
+    assert not set(deprecated()) & set(list_models())
+    for name, current in deprecated().items():
+        if not current.endswith(".sam"):  # a tag that timm has not
+            with pytest.warns(FutureWarning):
+                assert model_info(name) == model_info(current)
+    with (
+        pytest.warns(FutureWarning),
+        pytest.raises(ModelNameError, match="no weights tagged 'sam'; did you mean 'sam_"),
+    ):
+        model_info("vit_base_patch16_224_sam")
+
+
 def test_an_architecture_stands_for_its_default_weights():
     assert model_info("resnet50").name == "resnet50.a1_in1k"
     assert model_info("resnet50.tv_in1k").tag == "tv_in1k"
@@ -97,6 +132,10 @@ def test_weights_for_research_only_are_never_a_default():
         ("resnet18.a1_in1", "no weights tagged 'a1_in1'; did you mean 'a1_in1k'.*its tags are .*tv_in1k"),
         ("resnet18.zzz", "no weights tagged 'zzz'; its tags are a1_in1k"),
         ("seresnet18.a1_in1k", "it has no published weights"),
+        ("timm/resnet5O", "unknown model 'resnet5O'; did you mean 'resnet50'"),
+        ("hf-hub:facebook/deit", r"create_model\('<architecture>', pretrained='hf-hub:facebook/deit'\)"),
+        ("facebook/deit", "pretrained='hf-hub:facebook/deit'"),
+        ("local-dir:/deit", "pretrained='/deit'"),
     ],
 )
 def test_wrong_names_are_answered_with_right_ones(name, message):

@@ -241,6 +241,12 @@ def by_architecture() -> Mapping[str, tuple[ModelInfo, ...]]:
 
 
 @lru_cache(maxsize=1)
+def deprecated() -> Mapping[str, str]:
+    """The names that timm had before: each with the ``architecture`` or ``architecture.tag`` of today."""
+    return MappingProxyType({row["name"]: row["current"] for row in _rows("deprecated.csv")})
+
+
+@lru_cache(maxsize=1)
 def imagenet_classes() -> tuple[str, ...]:
     """The short names of the 1000 ImageNet-1k classes in the order of the classifier's outputs."""
     return tuple(row["lemmas"].split(", ")[0] for row in _rows("imagenet1k.csv"))

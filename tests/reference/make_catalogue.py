@@ -20,7 +20,7 @@ import timm
 import torch
 from flax import nnx
 from timm.data import ImageNetInfo
-from timm.models import get_arch_pretrained_cfgs, get_pretrained_cfg, list_models
+from timm.models import get_arch_pretrained_cfgs, get_deprecated_models, get_pretrained_cfg, list_models
 
 import jaxvision
 from jaxvision.macs import count_macs
@@ -121,6 +121,8 @@ def main(results: Iterable[str]) -> None:
             architectures.append(architecture_row(architecture))
     write(CATALOGUE / "timm.csv", rows)
     write(HERE / "architectures.csv", architectures)
+    former = {name: current for module in MODULES for name, current in get_deprecated_models(module).items()}
+    write(CATALOGUE / "deprecated.csv", [{"name": name, "current": current} for name, current in former.items()])
     info = ImageNetInfo("imagenet-1k")
     classes = [
         {"index": i, "synset": info.index_to_label_name(i), "lemmas": info.index_to_description(i)} for i in range(1000)
