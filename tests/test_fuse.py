@@ -17,6 +17,7 @@ from tests.reference.cases import families
 from tests.reference.synthetic import images
 
 GOLDEN = [("resnet", "resnet26t"), ("efficientnet", "tf_efficientnet_b0_odd")]
+CONV_AND_NORM = [("conv1", "norm2"), ("conv2", "norm3")]
 IMAGE = jax.ShapeDtypeStruct((1, 8, 8, 4), jnp.float32)
 
 
@@ -70,6 +71,18 @@ def test_names_and_the_original():
     assert set(named_variables(fused)) == expected
     images = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
     assert_same(model, fused, images)
+
+
+def test_norms_before_convolutions_fold_where_one_follows_a_convolution():
+    """Of a ResNet V2 those inside the branches and the stem; the first of a block and the last of all follow a sum."""
+    model = spread(jaxvision.create_model("resnetv2_50d", layers=(1, 2), channels=(8, 16), stem_chs=8, num_classes=5))
+    blocks = [path for stage in model.block_paths for path in stage]
+    inside = {(f"{path}.{conv}", f"{path}.{norm}") for path in blocks for conv, norm in CONV_AND_NORM}
+    stem = {("stem.conv1", "stem.norm1"), ("stem.conv2", "stem.norm2")}
+    assert {(fold.conv, fold.norm) for fold in foldable(model)} == inside | stem
+    fused = fuse_batchnorm(model)
+    assert norms(fused) == {"norm", *(f"{path}.norm1" for path in blocks)}
+    assert_same(model, fused, jax.random.normal(jax.random.key(0), (2, 32, 32, 3)))
 
 
 def test_blocks_still_scan():

@@ -8,6 +8,7 @@ import pytest
 import jaxvision
 from jaxvision.explain import grad_cam
 from jaxvision.paths import PatternError
+from tests.models.small import SMALL
 from tests.weights.photographs import photograph
 
 VIT = {"img_size": 24, "patch_size": 8, "embed_dim": 8, "depth": 2, "num_heads": 2, "num_classes": 5}
@@ -67,6 +68,18 @@ def test_one_logit_has_two_classes():
     np.testing.assert_allclose(second, np.maximum(signed, 0), atol=1e-6)
     np.testing.assert_allclose(first, np.maximum(-signed, 0), atol=1e-6)
     np.testing.assert_allclose(named, np.where(logits[..., None] > 0, second, first), atol=1e-7)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_family_has_heat(name):
+    """Against the only logit and for it: one map is where the other is not, and somewhere there is some."""
+    model = jaxvision.create_model(name, num_classes=1, **SMALL[name])
+    x = jnp.repeat(jax.random.normal(jax.random.key(3), (1, 32, 32, 3)), 2, axis=0)
+    cold, hot = np.asarray(jax.jit(lambda x: grad_cam(model, x, np.array([0, 1]), upsample=True))(x))
+    assert cold.shape == hot.shape == (32, 32)
+    assert np.isfinite(cold + hot).all()
+    assert min(cold.min(), hot.min()) >= 0
+    assert np.ptp(cold + hot) > 0.1 * np.max(cold + hot) > 0
 
 
 @pytest.mark.parametrize(
