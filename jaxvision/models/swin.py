@@ -38,7 +38,7 @@ class SwinConfig:
         img_size: image height and width in pixels that the windows are laid out for; what is left over beside the last
             whole patch is not seen. Images of any other number of whole patches run too: maps are padded to whole
             windows.
-        patch_size: side of a patch in pixels.
+        patch_size: side of a patch in pixels, or (height, width).
         embed_dim: channels of the first stage; they double with every merging.
         window_size: side of a window in patches, or (height, width); a tuple of more than two, or of pairs, for one per
             stage.
@@ -50,7 +50,7 @@ class SwinConfig:
     """
 
     img_size: int | tuple[int, int] = 224
-    patch_size: int = 4
+    patch_size: int | tuple[int, int] = 4
     in_chans: int = 3
     num_classes: int = 1000
     global_pool: str = "avg"
@@ -79,9 +79,14 @@ class SwinConfig:
         if min(self.resolution(0)) < 1:
             raise ValueError(f"img_size {self.img_size} is smaller than one patch of {self.patch_size}")
 
+    @property
+    def patch(self) -> tuple[int, int]:
+        """Height and width of a patch."""
+        return pair(self.patch_size)
+
     def resolution(self, stage: int) -> tuple[int, int]:
         """Height and width of a stage's map, in tokens."""
-        height, width = (side // self.patch_size for side in pair(self.img_size))
+        height, width = (side // patch for side, patch in zip(pair(self.img_size), self.patch, strict=True))
         return -(-height // 2**stage), -(-width // 2**stage)
 
     def window(self, stage: int) -> Window:
@@ -317,7 +322,7 @@ class SwinTransformer(ImageModel):
         """Every stage's map."""
         c = self.config
         return tuple(
-            FeatureLevel(f"layers.{stage}", c.embed_dim * 2**stage, c.patch_size * 2**stage)
+            FeatureLevel(f"layers.{stage}", c.embed_dim * 2**stage, max(c.patch) * 2**stage)
             for stage in range(len(self.layers))
         )
 
@@ -368,7 +373,7 @@ class SwinTransformer(ImageModel):
         c, adapted = self.config, dict(weights)
         kernel = adapted.get("patch_embed.proj.kernel")
         if kernel is not None and kernel.ndim == 4:
-            adapted["patch_embed.proj.kernel"] = resample_patch_embed(kernel, (c.patch_size, c.patch_size))
+            adapted["patch_embed.proj.kernel"] = resample_patch_embed(kernel, c.patch)
         for name, table in weights.items():
             stage = _BIAS_TABLE.fullmatch(name)
             if stage is not None and int(stage[1]) < len(self.layers):
@@ -383,7 +388,7 @@ class SwinTransformer(ImageModel):
         if images.ndim != 4 or images.shape[-1] != c.in_chans:
             raise ValueError(f"expected images of shape (batch, height, width, {c.in_chans}), got {images.shape}")
         size = images.shape[1:3]
-        if size != pair(c.img_size) and (size[0] % c.patch_size or size[1] % c.patch_size):
+        if size != pair(c.img_size) and (size[0] % c.patch[0] or size[1] % c.patch[1]):
             raise ValueError(
                 f"images of {size[0]}x{size[1]} are not whole patches of {c.patch_size}; resize them, "
                 f"or build the model with img_size={size}"

@@ -70,7 +70,7 @@ class ViTConfig:
 
     Attributes:
         img_size: image height and width in pixels; an int for both.
-        patch_size: side of a patch in pixels.
+        patch_size: side of a patch in pixels, or (height, width).
         global_pool: ``"token"`` (the class token), ``"avg"``, ``"max"`` or ``"avgmax"`` over the patches, ``"map"``
             (attention with a learnt query), ``"prr"`` (attention without parameters, then the class token or the
             mean), or ``""`` for no pooling: the head then sees every token.
@@ -108,7 +108,7 @@ class ViTConfig:
     """
 
     img_size: int | tuple[int, int] = 224
-    patch_size: int = 16
+    patch_size: int | tuple[int, int] = 16
     in_chans: int = 3
     num_classes: int = 1000
     global_pool: str = "token"
@@ -168,10 +168,15 @@ class ViTConfig:
             raise ValueError(f"img_size {self.img_size} is smaller than one patch of {self.patch_size}")
 
     @property
+    def patch(self) -> tuple[int, int]:
+        """Height and width of a patch."""
+        return pair(self.patch_size)
+
+    @property
     def grid(self) -> tuple[int, int]:
         """Patches per column and row."""
         height, width = pair(self.img_size)
-        return height // self.patch_size, width // self.patch_size
+        return height // self.patch[0], width // self.patch[1]
 
     @property
     def num_prefix_tokens(self) -> int:
@@ -291,7 +296,7 @@ class VisionTransformer(ImageModel):
     def feature_levels(self) -> tuple[FeatureLevel, ...]:
         """Every block's map; all have one size."""
         c = self.config
-        return tuple(FeatureLevel(f"blocks.{index}", c.embed_dim, c.patch_size) for index in range(len(self.blocks)))
+        return tuple(FeatureLevel(f"blocks.{index}", c.embed_dim, max(c.patch)) for index in range(len(self.blocks)))
 
     def feature_maps(
         self, images: Float[Array, "b h w c"], train: bool = False, rngs: Rngs = None
@@ -416,9 +421,7 @@ class VisionTransformer(ImageModel):
         interpolation = fit.interpolation or c.interpolation
         kernel = adapted.get("patch_embed.proj.kernel")
         if kernel is not None and kernel.ndim == 4:
-            adapted["patch_embed.proj.kernel"] = resample_patch_embed(
-                kernel, (c.patch_size, c.patch_size), interpolation
-            )
+            adapted["patch_embed.proj.kernel"] = resample_patch_embed(kernel, c.patch, interpolation)
         given = adapted.get("pos_embed")
         if self.pos_embed is not None and given is not None and given.ndim == 3:
             prefix, positions = c.num_prefix_embeddings, jnp.asarray(given)
@@ -453,7 +456,7 @@ class VisionTransformer(ImageModel):
                 f"expected images of {size[0]}x{size[1]}, got {images.shape[1]}x{images.shape[2]}; "
                 "build the model with img_size=..., or with dynamic_img_size=True for any size"
             )
-        if not c.dynamic_img_pad and (images.shape[1] % c.patch_size or images.shape[2] % c.patch_size):
+        if not c.dynamic_img_pad and (images.shape[1] % c.patch[0] or images.shape[2] % c.patch[1]):
             raise ValueError(
                 f"images of {images.shape[1]}x{images.shape[2]} are not whole patches of {c.patch_size}; resize them, "
                 "or build the model with dynamic_img_pad=True"
@@ -461,9 +464,9 @@ class VisionTransformer(ImageModel):
 
     def _grid(self, images: Float[Array, "b h w c"]) -> tuple[int, int]:
         """Patches per column and row of these images."""
-        size = self.config.patch_size
-        more = size - 1 if self.config.dynamic_img_pad else 0
-        return (images.shape[1] + more) // size, (images.shape[2] + more) // size
+        height, width = self.config.patch
+        more = (height - 1, width - 1) if self.config.dynamic_img_pad else (0, 0)
+        return (images.shape[1] + more[0]) // height, (images.shape[2] + more[1]) // width
 
     def _embed(self, x: Float[Array, "b gh gw d"]) -> Float[Array, "b n d"]:
         c = self.config

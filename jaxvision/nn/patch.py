@@ -26,7 +26,7 @@ class PatchEmbed(nnx.Module):
     """One linear map of every non-overlapping patch, written as a convolution (Dosovitskiy et al. 2021, eq. 1).
 
     Attributes:
-        proj: convolution of kernel and stride ``patch_size``.
+        proj: convolution of kernel and stride ``patch_size``, a side or (height, width).
         norm: norm after it, if ``norm_eps`` is given.
         pad: zeros below and to the right of an image that is not a whole number of patches; else what is left over is
             not seen.
@@ -34,7 +34,7 @@ class PatchEmbed(nnx.Module):
 
     def __init__(
         self,
-        patch_size: int,
+        patch_size: int | tuple[int, int],
         in_chans: int,
         embed_dim: int,
         *,
@@ -44,7 +44,7 @@ class PatchEmbed(nnx.Module):
         pad: bool = False,
         **layer: Unpack[LayerArgs],
     ):
-        self.patch_size = patch_size
+        self.patch_size = (patch_size, patch_size) if isinstance(patch_size, int) else patch_size
         self.pad = pad
         self.proj = Conv2d(
             in_chans,
@@ -59,7 +59,7 @@ class PatchEmbed(nnx.Module):
 
     def __call__(self, images: Float[Array, "b h w c"]) -> Float[Array, "b gh gw d"]:
         """Embeds the patches."""
-        x = self.proj(pad_to_multiple(images, (self.patch_size, self.patch_size)) if self.pad else images)
+        x = self.proj(pad_to_multiple(images, self.patch_size) if self.pad else images)
         return x if self.norm is None else self.norm(x)
 
 

@@ -127,6 +127,23 @@ def test_sizes_that_are_not_whole_patches():
     assert shape.shape == (1, 3, 4, 16)
 
 
+def test_patches_need_not_be_square():
+    model = tiny(img_size=(32, 24), patch_size=(16, 8), dynamic_img_size=True, dynamic_img_pad=True)
+    assert model.config.grid == (2, 3)
+    assert model.patch_embed.proj.kernel.shape == (16, 8, 3, 16)
+    assert model.feature_info.reduction() == [16, 16]
+    for size, grid in (((32, 24), (2, 3)), ((40, 20), (3, 3))):
+        images = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
+        (shape,) = jax.eval_shape(lambda x: model.forward_intermediates(x, 1, intermediates_only=True), images)
+        assert shape.shape == (1, *grid, 16)
+    with pytest.raises(ValueError, match=r"smaller than one patch of \(16, 48\)"):
+        tiny(patch_size=(16, 48))
+    with pytest.raises(ValueError, match=r"32x28 are not whole patches of \(16, 8\)"):
+        jax.eval_shape(
+            tiny(patch_size=(16, 8), dynamic_img_size=True), jax.ShapeDtypeStruct((1, 32, 28, 3), jnp.float32)
+        )
+
+
 def test_without_positions_the_order_of_patches_does_not_matter():
     model = tiny(pos_embed="none")
     assert "pos_embed" not in named_variables(model)

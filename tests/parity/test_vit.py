@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 import jaxvision
+from jaxvision.models.family import pair
 from jaxvision.paths import named_variables
 from jaxvision.weights.layout import timm_name
+from tests.parity.plan import Plan
+from tests.parity.table import BOUND
 from tests.reference.synthetic import state_dict
 
 pytestmark = pytest.mark.parity
@@ -16,6 +19,7 @@ SMALL = {"embed_dim": 24, "depth": 1, "num_heads": 2, "num_classes": 3}
 CHANGES = [
     ("vit_small_patch16_224", {"img_size": (96, 128)}),
     ("vit_small_patch16_224", {"patch_size": 8}),
+    ("vit_small_patch16_224", {"patch_size": (16, 8)}),
     ("vit_small_patch32_224", {"patch_size": 16, "img_size": (256, 320)}),
     ("vit_small_patch14_reg4_dinov2", {"img_size": 224}),
     ("vit_so150m2_patch16_reg1_gap_256", {"img_size": (320, 192)}),
@@ -26,6 +30,23 @@ CHANGES = [
     ("vit_so400m_patch16_radio_v4", {"img_size": (640, 384)}),
     ("aimv2_large_patch14_224", {"img_size": 336}),
 ]
+
+OBLONG = [
+    ("vit_small_patch16_224", {**SMALL, "patch_size": (16, 8), "img_size": (64, 48)}),
+    (
+        "swin_tiny_patch4_window7_224",
+        {"embed_dim": 24, "num_heads": (2, 2, 2, 2), "patch_size": (4, 2), "img_size": 64},
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), OBLONG, ids=str)
+def test_oblong_patches_are_timms(name, options):
+    pytest.importorskip("timm")
+    from tests.parity.compare import compare
+
+    row = compare(Plan(name, pair(options["img_size"]), options))
+    assert float(row.relative) <= BOUND
 
 
 def filter_of(name):
