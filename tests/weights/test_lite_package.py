@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 import jaxvision
-from jaxvision.weights import WeightsError, WeightsFile, load_weights, read_weights, resolve
+from jaxvision.weights import WeightsError, WeightsFile, WeightsWarning, load_weights, read_weights, resolve
 from tests.compiled import run
 from tests.weights.photographs import NAMES, photographs
 from tests.weights.torch_files import DATA
@@ -106,7 +106,8 @@ def test_a_network_of_another_depth_does_not_take_them(file):
 
 
 def test_create_model_draws_a_new_head_and_nothing_else(file):
-    ten = jaxvision.create_model(NAME, pretrained=str(file.path), num_classes=10)
+    with pytest.warns(WeightsWarning, match="is new"):
+        ten = jaxvision.create_model(NAME, pretrained=str(file.path), num_classes=10)
     kernel = np.asarray(ten.classifier.kernel.get_value())
     assert kernel.shape == (1280, 10)
     assert np.isfinite(kernel).all()
