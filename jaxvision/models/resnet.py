@@ -26,7 +26,7 @@ from jaxvision.nn.conv import Conv2d
 from jaxvision.nn.drop import Dropout, DropPath, Rngs, name_sites, site_keys
 from jaxvision.nn.eca import EfficientChannelAttention
 from jaxvision.nn.group_norm import GroupNorm
-from jaxvision.nn.init import kaiming_fan_out, torch_linear
+from jaxvision.nn.init import draw_torch_bias, kaiming_fan_out, torch_linear
 from jaxvision.nn.layer_args import LayerArgs
 from jaxvision.nn.linear import Linear
 from jaxvision.nn.norm import BatchNorm
@@ -377,7 +377,11 @@ class ResNet(ImageModel):
     def make_classifier(self, num_classes: int, **layer: Unpack[LayerArgs]) -> Linear | None:
         """A linear layer, initialised as PyTorch's; None for 0 classes."""
         width = self.head_hidden_size
-        return Linear(width, num_classes, kernel_init=torch_linear, **layer) if num_classes else None
+        if not num_classes:
+            return None
+        classifier = Linear(width, num_classes, kernel_init=torch_linear, **layer)
+        draw_torch_bias(classifier, layer["rngs"])
+        return classifier
 
     def classify(
         self, pooled: Float[Array, "b d"], train: bool = False, rngs: Rngs = None
@@ -442,7 +446,10 @@ def _gate(
     c: ResNetConfig, nominal: int, features: int, **layer: Unpack[LayerArgs]
 ) -> SqueezeExcite | EfficientChannelAttention | None:
     if c.attn == "se":
-        return SqueezeExcite(features, make_divisible(features * c.se_ratio, 8, keep=0.0), **layer)
+        gate = SqueezeExcite(features, make_divisible(features * c.se_ratio, 8, keep=0.0), **layer)
+        for name in gate.names:
+            draw_torch_bias(getattr(gate, name), layer["rngs"])
+        return gate
     # Pruning takes channels away and leaves the attention's kernel as wide as it was.
     return EfficientChannelAttention(nominal, **layer) if c.attn == "eca" else None
 

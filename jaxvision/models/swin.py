@@ -19,7 +19,7 @@ from jaxvision.models.head import ClassifierHead
 from jaxvision.models.image_model import ImageModel
 from jaxvision.nn.attention import attend
 from jaxvision.nn.drop import Dropout, DropPath, Rngs, name_sites, site_keys
-from jaxvision.nn.init import trunc_normal
+from jaxvision.nn.init import small_normal
 from jaxvision.nn.layer_args import LayerArgs
 from jaxvision.nn.linear import Linear
 from jaxvision.nn.mlp import Mlp
@@ -130,7 +130,7 @@ class WindowHeads(nnx.Module):
         self.num_heads = num_heads
         self.window = window
         self.attn_drop = Dropout(attn_drop)
-        self.proj = Linear(dim, dim, kernel_init=trunc_normal, **layer)
+        self.proj = Linear(dim, dim, kernel_init=small_normal, **layer)
         self.proj_drop = Dropout(proj_drop)
 
     def __call__(
@@ -186,9 +186,9 @@ class WindowAttention(WindowHeads):
         super().__init__(dim, num_heads, window, attn_drop=attn_drop, proj_drop=proj_drop, **layer)
         offsets = (2 * window[0] - 1) * (2 * window[1] - 1)
         self.relative_position_bias_table = nnx.Param(
-            trunc_normal(layer["rngs"].params(), (offsets, num_heads), layer.get("param_dtype", jnp.float32))
+            small_normal(layer["rngs"].params(), (offsets, num_heads), layer.get("param_dtype", jnp.float32))
         )
-        self.qkv = Linear(dim, 3 * dim, use_bias=qkv_bias, kernel_init=trunc_normal, **layer)
+        self.qkv = Linear(dim, 3 * dim, use_bias=qkv_bias, kernel_init=small_normal, **layer)
 
     def project(self, x: Float[Array, "b windows n c"]) -> Sequence[Float[Array, "b windows n c"]]:
         """Queries, keys and values, by one layer."""
@@ -351,7 +351,7 @@ class SwinTransformer(ImageModel):
     def make_classifier(self, num_classes: int, **layer: Unpack[LayerArgs]) -> Linear | None:
         """A linear layer; None for 0 classes."""
         width = self.head_hidden_size
-        return Linear(width, num_classes, kernel_init=trunc_normal, **layer) if num_classes else None
+        return Linear(width, num_classes, kernel_init=small_normal, **layer) if num_classes else None
 
     def classify(
         self, pooled: Float[Array, "b d"], train: bool = False, rngs: Rngs = None

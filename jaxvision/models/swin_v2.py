@@ -20,7 +20,7 @@ from jaxvision.models.family import Family
 from jaxvision.models.swin import SwinBlock, SwinConfig, SwinTransformer, WindowHeads
 from jaxvision.nn.attention import attend
 from jaxvision.nn.drop import Rngs
-from jaxvision.nn.init import constant, trunc_normal
+from jaxvision.nn.init import constant, small_normal
 from jaxvision.nn.layer_args import LayerArgs
 from jaxvision.nn.linear import Linear
 from jaxvision.nn.norm import LayerNorm
@@ -90,12 +90,12 @@ class CosineWindowAttention(WindowHeads):
         in_float32: LayerArgs = {**layer, "dtype": jnp.float32}
         self.cpb_mlp = nnx.List(
             [
-                Linear(2, _BIAS_HIDDEN, kernel_init=trunc_normal, **in_float32),
+                Linear(2, _BIAS_HIDDEN, kernel_init=small_normal, **in_float32),
                 jax.nn.relu,
-                Linear(_BIAS_HIDDEN, num_heads, use_bias=False, kernel_init=trunc_normal, **in_float32),
+                Linear(_BIAS_HIDDEN, num_heads, use_bias=False, kernel_init=small_normal, **in_float32),
             ]
         )
-        self.qkv = Linear(dim, 3 * dim, use_bias=False, kernel_init=trunc_normal, **layer)
+        self.qkv = Linear(dim, 3 * dim, use_bias=False, kernel_init=small_normal, **layer)
         self.q_bias = nnx.Param(constant(0, dim, param_dtype)) if qkv_bias else None
         self.v_bias = nnx.Param(constant(0, dim, param_dtype)) if qkv_bias else None
 
@@ -175,7 +175,7 @@ class NormedPatchMerging(nnx.Module):
     """Joins each 2x2 neighbourhood into one token of ``out_dim`` channels, with the norm after it."""
 
     def __init__(self, dim: int, out_dim: int, *, norm_eps: float = 1e-5, **layer: Unpack[LayerArgs]):
-        self.reduction = Linear(4 * dim, out_dim, use_bias=False, kernel_init=trunc_normal, **layer)
+        self.reduction = Linear(4 * dim, out_dim, use_bias=False, kernel_init=small_normal, **layer)
         self.norm = LayerNorm(out_dim, eps=norm_eps, **layer)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 d"]:

@@ -26,7 +26,7 @@ from jaxvision.models.image_model import ImageModel
 from jaxvision.nn.attention import Attention
 from jaxvision.nn.diff_attention import DiffAttention
 from jaxvision.nn.drop import Dropout, Rngs, name_sites, site_keys
-from jaxvision.nn.init import nearly_zero, trunc_normal
+from jaxvision.nn.init import nearly_zero, small_normal
 from jaxvision.nn.layer_args import LayerArgs
 from jaxvision.nn.linear import Linear
 from jaxvision.nn.mlp import GluMlp, Mlp, SwiGLU
@@ -248,10 +248,10 @@ class VisionTransformer(ImageModel):
             **layer,
         )
         self.cls_token = tokens(int(c.class_token), nearly_zero)
-        self.dist_token = tokens(int(c.distilled), trunc_normal)
+        self.dist_token = tokens(int(c.distilled), small_normal)
         self.reg_token = tokens(c.reg_tokens, nearly_zero)
         embedded = c.grid[0] * c.grid[1] + c.num_prefix_embeddings if c.pos_embed == "learn" else 0
-        self.pos_embed = tokens(embedded, trunc_normal)
+        self.pos_embed = tokens(embedded, small_normal)
         self.pos_drop = Dropout(c.pos_drop_rate)
         self.patch_drop = PatchDropout(c.patch_drop_rate, c.num_prefix_tokens)
         self.norm_pre = norm(c.pre_norm)
@@ -360,7 +360,7 @@ class VisionTransformer(ImageModel):
 
     def make_classifier(self, num_classes: int, **layer: Unpack[LayerArgs]) -> Linear | None:
         """A linear layer; None for 0 classes."""
-        return Linear(self.num_features, num_classes, kernel_init=trunc_normal, **layer) if num_classes else None
+        return Linear(self.num_features, num_classes, kernel_init=small_normal, **layer) if num_classes else None
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None, *, seed: int = 0) -> Self:
         """See `ImageModel.reset_classifier`; where the last norm is, before the pooling or after it, stays as it is.

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from jaxvision.interception import unfuses
 from jaxvision.nn.drop import Dropout, Rngs
-from jaxvision.nn.init import trunc_normal
+from jaxvision.nn.init import small_normal
 from jaxvision.nn.layer_args import LayerArgs
 from jaxvision.nn.linear import Linear
 from jaxvision.nn.norm import LayerNorm
@@ -145,9 +145,9 @@ class Attention(Heads):
         super().__init__(
             dim, num_heads, qk_norm=qk_norm, norm_layer=norm_layer, norm_eps=norm_eps, attn_drop=attn_drop, **layer
         )
-        self.qkv = Linear(dim, 3 * dim, use_bias=qkv_bias, kernel_init=trunc_normal, **layer)
+        self.qkv = Linear(dim, 3 * dim, use_bias=qkv_bias, kernel_init=small_normal, **layer)
         self.norm = norm_layer(dim, eps=norm_eps, **layer) if scale_norm else None
-        self.proj = Linear(dim, dim, use_bias=proj_bias, kernel_init=trunc_normal, **layer)
+        self.proj = Linear(dim, dim, use_bias=proj_bias, kernel_init=small_normal, **layer)
         self.proj_drop = Dropout(proj_drop)
 
     def __call__(

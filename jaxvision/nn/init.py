@@ -8,6 +8,7 @@ length, since JAX computes each from the key and its own index.
 import math
 from collections.abc import Callable
 from functools import cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -64,14 +65,13 @@ def cut_normal(stddev: float) -> nnx.Initializer:
     return _initializer(_cut_normal, lambda shape: stddev)
 
 
-trunc_normal = cut_normal(0.02)
-"""Normal of standard deviation 0.02 cut at two deviations: every projection of ViT, DeiT and Swin."""
-
-
 def normal(stddev: float) -> nnx.Initializer:
     """Normal of a standard deviation."""
     return _initializer(jax.random.normal, lambda shape: stddev)
 
+
+small_normal = normal(0.02)
+"""Normal of standard deviation 0.02: every projection of ViT, DeiT and Swin. timm cuts it at 100 deviations."""
 
 nearly_zero = normal(1e-6)
 """Normal of standard deviation 1e-6: class and register tokens."""
@@ -80,7 +80,15 @@ kaiming_fan_out = _initializer(jax.random.normal, lambda shape: (2 / _fan_out(sh
 """Normal of variance ``2 / fan_out`` for convolution kernels (He et al. 2015, eq. 14)."""
 
 torch_linear = _initializer(_symmetric_uniform, lambda shape: _fan_in(shape) ** -0.5)
-"""Uniform within ``1 / sqrt(fan_in)``: PyTorch's default, and so the classifiers of ResNets."""
+"""Uniform within ``1 / sqrt(fan_in)``: PyTorch's default, and so classifiers of ResNets and patch embeddings."""
+
+
+def draw_torch_bias(layer: Any, rngs: nnx.Rngs) -> None:
+    """Draws a layer's bias as PyTorch does by default, uniform within ``1 / sqrt(fan_in)``; it was 0 till then."""
+    if layer.bias is not None:
+        draw = _initializer(_symmetric_uniform, lambda shape: _fan_in(layer.kernel.shape) ** -0.5)
+        layer.bias.set_value(draw(rngs.params(), layer.bias.shape, layer.bias.dtype))
+
 
 google_linear = _initializer(_symmetric_uniform, lambda shape: _fan_out(shape) ** -0.5)
 """Uniform within ``1 / sqrt(fan_out)``: the classifiers of EfficientNets."""

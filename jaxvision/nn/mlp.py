@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from jaxvision.nn.activations import activation
 from jaxvision.nn.drop import Dropout, Rngs
-from jaxvision.nn.init import nearly_zero, trunc_normal
+from jaxvision.nn.init import nearly_zero, small_normal
 from jaxvision.nn.layer_args import LayerArgs
 from jaxvision.nn.linear import Linear
 from jaxvision.nn.norm import LayerNorm
@@ -44,7 +44,7 @@ class Mlp(nnx.Module):
         width = self._make_hidden(dim, hidden_dim, use_bias, **layer)
         self.drop1 = Dropout(drop)
         self.norm = norm_layer(width, eps=norm_eps, **layer) if scale_norm else None
-        self.fc2 = Linear(width, dim, use_bias=use_bias, kernel_init=trunc_normal, **layer)
+        self.fc2 = Linear(width, dim, use_bias=use_bias, kernel_init=small_normal, **layer)
         self.drop2 = Dropout(drop)
 
     def __call__(self, x: Float[Array, "... c"], rngs: Rngs = None) -> Float[Array, "... c"]:
@@ -55,7 +55,7 @@ class Mlp(nnx.Module):
 
     def _make_hidden(self, dim: int, hidden_dim: int, use_bias: bool, **layer: Unpack[LayerArgs]) -> int:
         """Makes the layers of `_hidden`; returns the channels that it gives."""
-        self.fc1 = Linear(dim, hidden_dim, use_bias=use_bias, kernel_init=trunc_normal, **layer)
+        self.fc1 = Linear(dim, hidden_dim, use_bias=use_bias, kernel_init=small_normal, **layer)
         return hidden_dim
 
     def _hidden(self, x: Float[Array, "... c"]) -> Float[Array, "... h"]:
@@ -77,7 +77,7 @@ class GluMlp(Mlp):
             dim,
             hidden_dim,
             use_bias=use_bias,
-            kernel_init=_halves(trunc_normal, nearly_zero),
+            kernel_init=_halves(small_normal, nearly_zero),
             bias_init=_halves(_zeros, _ones),
             **layer,
         )
@@ -95,7 +95,7 @@ class SwiGLU(Mlp):
 
     def _make_hidden(self, dim: int, hidden_dim: int, use_bias: bool, **layer: Unpack[LayerArgs]) -> int:
         self.fc1_g = Linear(dim, hidden_dim, use_bias=use_bias, kernel_init=nearly_zero, bias_init=_ones, **layer)
-        self.fc1_x = Linear(dim, hidden_dim, use_bias=use_bias, kernel_init=trunc_normal, **layer)
+        self.fc1_x = Linear(dim, hidden_dim, use_bias=use_bias, kernel_init=small_normal, **layer)
         return hidden_dim
 
     def _hidden(self, x: Float[Array, "... c"]) -> Float[Array, "... h"]:

@@ -10,7 +10,7 @@ from jaxvision.nn.activations import activation
 from jaxvision.nn.attention import Heads
 from jaxvision.nn.diff_attention import DiffHeads
 from jaxvision.nn.drop import Dropout, DropPath, Rngs
-from jaxvision.nn.init import constant, trunc_normal
+from jaxvision.nn.init import constant, small_normal
 from jaxvision.nn.layer_args import LayerArgs
 from jaxvision.nn.linear import Linear
 from jaxvision.nn.norm import LayerNorm
@@ -55,7 +55,7 @@ class ParallelScalingBlock(Heads):
         self.hidden_dim = int(dim * mlp_ratio)
         width = self.hidden_dim + 3 * dim
         self.in_norm = norm_layer(dim, eps=norm_eps, **layer)
-        self.in_proj = Linear(dim, width, use_bias=qkv_bias, kernel_init=trunc_normal, **layer)
+        self.in_proj = Linear(dim, width, use_bias=qkv_bias, kernel_init=small_normal, **layer)
         self.mlp_bias = None if qkv_bias else nnx.Param(constant(0, self.hidden_dim, param_dtype))
         self.mlp_act = activation(act)
         self.mlp_drop = Dropout(proj_drop)
@@ -80,8 +80,8 @@ class ParallelScalingBlock(Heads):
         return self.mlp_drop(self.mlp_act(hidden), rngs), attended
 
     def _make_out(self, dim: int, use_bias: bool, **layer: Unpack[LayerArgs]) -> None:
-        self.attn_out_proj = Linear(dim, dim, use_bias=use_bias, kernel_init=trunc_normal, **layer)
-        self.mlp_out_proj = Linear(self.hidden_dim, dim, use_bias=use_bias, kernel_init=trunc_normal, **layer)
+        self.attn_out_proj = Linear(dim, dim, use_bias=use_bias, kernel_init=small_normal, **layer)
+        self.mlp_out_proj = Linear(self.hidden_dim, dim, use_bias=use_bias, kernel_init=small_normal, **layer)
 
     def _out(self, attended: Float[Array, "b n c"], hidden: Float[Array, "b n h"]) -> Float[Array, "b n c"]:
         return self.attn_out_proj(attended) + self.mlp_out_proj(hidden)
@@ -95,7 +95,7 @@ class DiffParallelScalingBlock(DiffHeads, ParallelScalingBlock):
     """
 
     def _make_out(self, dim: int, use_bias: bool, **layer: Unpack[LayerArgs]) -> None:
-        self.out_proj = Linear(dim + self.hidden_dim, dim, use_bias=use_bias, kernel_init=trunc_normal, **layer)
+        self.out_proj = Linear(dim + self.hidden_dim, dim, use_bias=use_bias, kernel_init=small_normal, **layer)
 
     def _out(self, attended: Float[Array, "b n c"], hidden: Float[Array, "b n h"]) -> Float[Array, "b n c"]:
         return self.out_proj(jnp.concatenate([attended, hidden], axis=-1))

@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxvision.nn.conv import Conv2d
-from jaxvision.nn.init import trunc_normal
+from jaxvision.nn.init import draw_torch_bias, small_normal, torch_linear
 from jaxvision.nn.layer_args import LayerArgs
 from jaxvision.nn.linear import Linear
 from jaxvision.nn.norm import LayerNorm
@@ -52,9 +52,10 @@ class PatchEmbed(nnx.Module):
             patch_size,
             stride=patch_size,
             use_bias=use_bias,
-            kernel_init=trunc_normal,
+            kernel_init=torch_linear,
             **layer,
         )
+        draw_torch_bias(self.proj, layer["rngs"])
         self.norm = norm_layer(embed_dim, eps=norm_eps, **layer) if norm_eps is not None else None
 
     def __call__(self, images: Float[Array, "b h w c"]) -> Float[Array, "b gh gw d"]:
@@ -68,7 +69,7 @@ class PatchMerging(nnx.Module):
 
     def __init__(self, dim: int, out_dim: int, *, norm_eps: float = 1e-5, **layer: Unpack[LayerArgs]):
         self.norm = LayerNorm(4 * dim, eps=norm_eps, **layer)
-        self.reduction = Linear(4 * dim, out_dim, use_bias=False, kernel_init=trunc_normal, **layer)
+        self.reduction = Linear(4 * dim, out_dim, use_bias=False, kernel_init=small_normal, **layer)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 d"]:
         """Halves the grid; an odd side is padded."""

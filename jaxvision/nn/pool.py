@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxvision.nn.attention import attend, attention_weights
-from jaxvision.nn.init import cut_normal, trunc_normal
+from jaxvision.nn.init import cut_normal, small_normal
 from jaxvision.nn.layer_args import LayerArgs
 from jaxvision.nn.linear import Linear
 from jaxvision.nn.mlp import Mlp
@@ -124,9 +124,9 @@ class AttentionPoolLatent(nnx.Module):
         self.num_heads = num_heads
         init = cut_normal(dim**-0.5)
         self.latent = nnx.Param(init(layer["rngs"].params(), (1, 1, dim), layer.get("param_dtype", jnp.float32)))
-        self.q = Linear(dim, dim, kernel_init=trunc_normal, **layer)
-        self.kv = Linear(dim, 2 * dim, kernel_init=trunc_normal, **layer)
-        self.proj = Linear(dim, dim, kernel_init=trunc_normal, **layer)
+        self.q = Linear(dim, dim, kernel_init=small_normal, **layer)
+        self.kv = Linear(dim, 2 * dim, kernel_init=small_normal, **layer)
+        self.proj = Linear(dim, dim, kernel_init=small_normal, **layer)
         self.norm = norm_layer(dim, eps=norm_eps, **layer)
         self.mlp = Mlp(dim, int(dim * mlp_ratio), act=act, **layer)
 

@@ -56,6 +56,6 @@ def run(digits, tmp_path_factory):
     from jaxvision.cli import main
 
     folder = tmp_path_factory.mktemp("runs") / "run"
-    words = ["train", str(digits), *TINY, "--epochs", "20", "--batch-size", "16", "--no-aug", "--output", str(folder)]
-    assert main(words) == 0
+    longer = ("--epochs", "20", "--batch-size", "16", "--lr", "0.006", "--no-aug")
+    assert main(["train", str(digits), *TINY, *longer, "--output", str(folder)]) == 0
     return folder
