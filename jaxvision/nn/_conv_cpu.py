@@ -9,6 +9,7 @@ way is the best. Timings of all of them: `benchmarks/conv.py`, docs/benchmarks.m
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -23,10 +24,10 @@ from jaxvision.nn._winograd import is_winograd, winograd_forward
 Form: TypeAlias = Callable[[Geometry, Array, Array], Array]
 
 
-def forward_form(geometry: Geometry) -> Form | None:
-    """The form of (geometry, x, kernel) -> y."""
+def forward_form(geometry: Geometry, *, differentiated: bool = False) -> Form | None:
+    """The form of (geometry, x, kernel) -> y; where its gradients follow, one that makes what they need too."""
     if _is_depthwise(geometry):
-        return _depthwise_forward
+        return functools.partial(_depthwise_forward, padded_once=True) if differentiated else _depthwise_forward
     if geometry.groups > 1:
         return _grouped_forward
     if is_winograd(geometry):
@@ -94,11 +95,13 @@ def _pointwise_kernel_gradient(geometry: Geometry, x: Array, g: Array) -> Array:
 # One kernel per channel: sums of shifted products.
 
 
-def _depthwise_forward(geometry: Geometry, x: Array, kernel: Array) -> Array:
+def _depthwise_forward(geometry: Geometry, x: Array, kernel: Array, *, padded_once: bool = False) -> Array:
     # Two sums, of every other tap each: a processor adds to both at a time, and to one only after its last addition.
     dtype = _accumulator(x.dtype)
     sums = [jnp.zeros((), dtype)] * 2
-    for index, (tap, weight) in enumerate(zip(_taps(geometry, x), kernel.reshape(-1, kernel.shape[-1]), strict=True)):
+    for index, (tap, weight) in enumerate(
+        zip(_taps(geometry, x, padded_once), kernel.reshape(-1, kernel.shape[-1]), strict=True)
+    ):
         sums[index % 2] += tap.astype(dtype) * weight.astype(dtype)
     return (sums[0] + sums[1]).astype(x.dtype)
 
@@ -163,9 +166,8 @@ def _taps(geometry: Geometry, x: Array, padded_once: bool = False) -> list[Array
         x,
         (geometry.low[0], nh * sh - geometry.image[0] - geometry.low[0], 0),
         (geometry.low[1], nw * sw - geometry.image[1] - geometry.low[1], 0),
-    ).reshape(x.shape[0], nh, sh, nw, sw * channels)
-    if padded_once:
-        x = computed_once(x)
+    )
+    x = (computed_once(x) if padded_once else x).reshape(x.shape[0], nh, sh, nw, sw * channels)
     taps = []
     for i in range(0, kh * dh, dh):
         for j in range(0, kw * dw, dw):

@@ -8,11 +8,30 @@ from functools import partial
 from typing import TypeAlias
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxvision.paths import suggestion
 
 Activation: TypeAlias = Callable[[Float[Array, "..."]], Float[Array, "..."]]
+
+
+@jax.custom_jvp
+def silu(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """``x * sigmoid(x)`` (Elfwing et al. 2017), also known as swish."""
+    return jax.nn.silu(x)
+
+
+@silu.defjvp
+def _silu_tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    # The sigmoid is written in another way than in the forward pass, or XLA would take it from there: it would be kept
+    # in memory between the passes, and be written and read in passes of its own, where computing it anew costs nothing
+    # beside what comes before or after it.
+    (x,), (tangent,) = primals, tangents
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    power = jnp.exp(jnp.minimum(wide, 80))  # beyond, the sigmoid is 1 to the last digit
+    sigmoid = power / (1 + power)
+    return silu(x), tangent * (sigmoid * (1 + wide * (1 - sigmoid))).astype(x.dtype)
 
 
 def quick_gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -31,7 +50,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "quick_gelu": quick_gelu,
     "relu": jax.nn.relu,
     "relu6": jax.nn.relu6,
-    "silu": jax.nn.silu,
+    "silu": silu,
     "sigmoid": jax.nn.sigmoid,
     "hard_sigmoid": jax.nn.hard_sigmoid,
     "hard_swish": jax.nn.hard_swish,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterator
-from typing import Literal, TypeAlias, get_args
+from collections.abc import Callable
+from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,31 +16,14 @@ from jaxtyping import Array, Float
 
 from jaxvision.nn._conv_cpu import Form, forward_form, input_gradient_form, kernel_gradient_form
 from jaxvision.nn._conv_native import Geometry, native_forward, native_input_gradient, native_kernel_gradient
+from jaxvision.nn._implementation import Implementation as Implementation
+from jaxvision.nn._implementation import chosen_implementation
+from jaxvision.nn._implementation import implementation as implementation
 from jaxvision.nn.init import constant, google_conv
 
 IntPair: TypeAlias = int | tuple[int, int]
 Padding: TypeAlias = int | tuple[int, int] | Literal["SAME"]
 Pads: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
-Implementation: TypeAlias = Literal["auto", "native"]
-
-_implementation = jax.make_user_context("auto")
-
-
-@contextlib.contextmanager
-def implementation(name: Implementation) -> Iterator[None]:
-    """Choose how `conv2d` computes inside a `with` block.
-
-    The choice is part of the key of `jax.jit`'s caches: a function that was compiled outside the block is compiled
-    again inside it.
-
-    Args:
-        name: "auto" for the fastest form for the platform, "native" for XLA's convolution everywhere.
-
-    Raises:
-        ValueError: if `name` is neither.
-    """
-    with _implementation(_checked_implementation(name)):
-        yield
 
 
 def conv2d(
@@ -78,7 +60,7 @@ def conv2d(
     geometry = _geometry(x.shape, kernel.shape, pads, stride, dilation, groups)
     dtype = jnp.result_type(x, kernel)
     x, kernel = x.astype(dtype), kernel.astype(dtype)
-    chosen = _checked_implementation(_implementation.value if implementation is None else implementation)
+    chosen = chosen_implementation(implementation)
     forms = forward_form(geometry), input_gradient_form(geometry), kernel_gradient_form(geometry)
     if chosen == "native" or not any(forms) or x.size == 0 or not jnp.issubdtype(dtype, jnp.floating):
         return native_forward(geometry, x, kernel)
@@ -174,8 +156,12 @@ def _with_residuals(op: Form) -> Callable[[Geometry, Array, Array], tuple[Array,
     return lambda geometry, a, b: (op(geometry, a, b), (a, b))
 
 
+def _forward_with_residuals(geometry: Geometry, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _on_platform(forward_form(geometry, differentiated=True), native_forward, geometry, x, kernel), (x, kernel)
+
+
 _forward.defvjp(
-    _with_residuals(_forward),
+    _forward_with_residuals,
     lambda geometry, xk, g: (_input_gradient(geometry, g, xk[1]), _kernel_gradient(geometry, xk[0], g)),
 )
 _input_gradient.defvjp(
@@ -221,14 +207,6 @@ def _geometry(
         out_features=kernel[3],
         groups=groups,
     )
-
-
-def _checked_implementation(name: Implementation) -> Implementation:
-    if name not in get_args(Implementation):
-        raise ValueError(
-            f"implementation is {name!r}, expected one of {', '.join(map(repr, get_args(Implementation)))}"
-        )
-    return name
 
 
 def _pair(value: IntPair, name: str, minimum: int) -> tuple[int, int]:

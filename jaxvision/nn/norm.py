@@ -8,6 +8,9 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from jaxvision.nn._barrier import computed_once
+from jaxvision.nn._channel_sums import channel_sums
+from jaxvision.nn._implementation import chosen_implementation
 from jaxvision.nn.init import constant
 from jaxvision.nn.layer_args import LayerArgs
 from jaxvision.paths import named_modules
@@ -54,33 +57,78 @@ class BatchNorm(nnx.Module):
 
     def __call__(self, x: Float[Array, "... c"], train: bool = False) -> Float[Array, "... c"]:
         """Normalises over all axes but the last."""
-        mean, var = self._batch_statistics(x) if train else (self.mean[...], self.var[...])
-        multiplier = self.scale[...].astype(jnp.float32) * jax.lax.rsqrt(var + self.eps)
-        shift = self.bias[...].astype(jnp.float32) - mean * multiplier
         dtype = self.dtype or jnp.promote_types(x.dtype, self.scale[...].dtype)
-        return (x * multiplier + shift).astype(dtype)
+        if train:
+            return self._by_the_batch(x.astype(jnp.float32)).astype(dtype)
+        multiplier, mean = self.scale[...].astype(jnp.float32) * jax.lax.rsqrt(self.var[...] + self.eps), self.mean[...]
+        return (x * multiplier + (self.bias[...].astype(jnp.float32) - mean * multiplier)).astype(dtype)
 
-    def _batch_statistics(self, x: Float[Array, "... c"]) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+    def _by_the_batch(self, x: Float[Array, "... c"]) -> Float[Array, "... c"]:
         # The mean square less the squared mean: its gradient is a pass shorter than that of the squares about the mean.
         # What keeps it from cancelling is that both are taken about `near`, the mean of the images' middle row: one row
         # of h is at most sqrt(h) standard deviations from the mean, so that no more than a factor h of float32's
         # precision can be lost, at the very worst.
         axes = tuple(range(x.ndim - 1))
-        x = x.astype(jnp.float32)
         count = x.size // x.shape[-1]
         near = jax.lax.stop_gradient(jnp.mean(x[:, x.shape[1] // 2, None] if x.ndim == 4 else x, axes))
         if self.axis_name is not None:
             count *= jax.lax.axis_size(self.axis_name)
             near = jax.lax.pmean(near, self.axis_name)
         distance = x - near
-        moments = jnp.mean(distance, axes), jnp.mean(jnp.square(distance), axes)
+        moments = _moments(distance)
         if self.axis_name is not None:
             moments = jax.lax.pmean(moments, self.axis_name)
-        mean, var = near + moments[0], jnp.maximum(moments[1] - jnp.square(moments[0]), 0)
+        mean, var = moments[0], jnp.maximum(moments[1] - jnp.square(moments[0]), 0)
         keep = self.momentum
-        self.mean[...] = keep * self.mean[...] + (1 - keep) * mean
+        self.mean[...] = keep * self.mean[...] + (1 - keep) * (near + mean)
         self.var[...] = keep * self.var[...] + (1 - keep) * var * (count / max(count - 1, 1))
-        return mean, var
+        multiplier = self.scale[...].astype(jnp.float32) * jax.lax.rsqrt(var + self.eps)
+        return _affine(distance, multiplier, self.bias[...].astype(jnp.float32) - mean * multiplier)
+
+
+# What batch normalisation does to a feature map, with gradients that need two sums of one pass each, and no other.
+
+
+def _moments(x: Float[Array, "... c"]) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+    """The means of ``x`` and of its squares."""
+    if chosen_implementation() == "native":
+        axes = tuple(range(x.ndim - 1))
+        return jnp.mean(x, axes), jnp.mean(jnp.square(x), axes)
+    return _summed_moments(x)
+
+
+def _affine(
+    x: Float[Array, "... c"], multiplier: Float[Array, " c"], shift: Float[Array, " c"]
+) -> Float[Array, "... c"]:
+    return (x * multiplier + shift) if chosen_implementation() == "native" else _summed_affine(x, multiplier, shift)
+
+
+@jax.custom_vjp
+def _summed_moments(x: Array) -> tuple[Array, Array]:
+    count = x.size // x.shape[-1]
+    first, second = channel_sums(x, x)
+    return first / count, second / count
+
+
+def _moments_gradient(x: Array, gradients: tuple[Array, Array]) -> tuple[Array]:
+    first, second = gradients
+    return ((first + 2 * second * x) / (x.size // x.shape[-1]),)
+
+
+@jax.custom_vjp
+def _summed_affine(x: Array, multiplier: Array, shift: Array) -> Array:
+    return x * multiplier + shift
+
+
+def _affine_gradient(residuals: tuple[Array, Array], gradient: Array) -> tuple[Array, Array, Array]:
+    x, multiplier = residuals
+    gradient = computed_once(gradient)
+    shifts, multipliers = channel_sums(gradient, x)
+    return gradient * multiplier, multipliers, shifts
+
+
+_summed_moments.defvjp(lambda x: (_summed_moments(x), x), _moments_gradient)
+_summed_affine.defvjp(lambda x, *vectors: (_summed_affine(x, *vectors), (x, vectors[0])), _affine_gradient)
 
 
 class LayerNorm(nnx.LayerNorm):

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxvision.nn import _channel_sums
+from jaxvision.nn.conv import implementation
 from jaxvision.nn.norm import BatchNorm, LayerNorm, LayerNorm2d
 
 pytestmark = pytest.mark.usefixtures("optimised")
@@ -83,3 +85,26 @@ def test_the_layer_norm_of_maps_is_called_as_their_other_norms():
     x = batch(2, 3, 4, 7)
     norm = LayerNorm2d(7, rngs=nnx.Rngs(0))
     np.testing.assert_array_equal(norm(x, True), LayerNorm(7, rngs=nnx.Rngs(0))(x))
+
+
+@pytest.mark.parametrize("shape", [(2, 14, 3, 5), (3, 13, 4, 2), (2, 17, 1, 3), (1, 1, 1, 4), (6, 3)])
+def test_gradients_are_those_of_the_formula(shape, monkeypatch):
+    """With the sums of large maps, of rows that divide the height and of one that nothing divides; of any order."""
+    monkeypatch.setattr(_channel_sums, "_LEAST_SIZE", 0)
+    x, weights = (jax.random.normal(jax.random.key(seed), shape) for seed in (0, 1))
+
+    def loss(x, scale, bias):
+        norm = BatchNorm(shape[-1], eps=0.1, rngs=nnx.Rngs(0))
+        norm.scale[...], norm.bias[...] = scale, bias
+        y = norm(5 + x, train=True)
+        return (jnp.sin(y) * weights).sum() + (norm.mean[...] * norm.var[...]).sum()
+
+    def curvature(*inputs):
+        return jnp.square(jax.grad(loss)(*inputs)).sum()
+
+    inputs = x, jnp.linspace(0.5, 2, shape[-1]), jnp.linspace(-1, 1, shape[-1])
+    with implementation("native"):
+        expected = jax.value_and_grad(loss, (0, 1, 2))(*inputs), jax.grad(curvature, (0, 1))(*inputs)
+        jax.jvp(loss, inputs, inputs)
+    found = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))(*inputs), jax.jit(jax.grad(curvature, (0, 1)))(*inputs)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found, expected)
