@@ -16,6 +16,7 @@ from typing import Any, TextIO
 import tyro
 
 from jaxvision.cli.errors import CommandError, UsageError
+from jaxvision.cli.memory import keep_freed_memory
 from jaxvision.version import __version__
 
 COMMANDS = (
@@ -48,6 +49,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if not words or words[0] not in COMMANDS:
         _overview().parse_args(words or ["--help"])
     name, *rest = words
+    keep_freed_memory()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name need not be valid Unicode
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
