@@ -240,6 +240,6 @@ def _remedy(others: Sequence[OtherHead]) -> str:
 def _fill(variable: nnx.Variable, array: np.ndarray) -> None:
     """Sets a variable to a copy of the array, of the variable's type and where the variable is or belongs."""
     old = variable.get_value()
-    value = jnp.array(array.astype(old.dtype))
+    value = jax.device_put(array.astype(old.dtype))  # a copy already; `jnp.array` would compile one for every shape
     placed = old.sharding is not None if _is_abstract(variable) else getattr(old, "committed", False)
     variable.set_value(jax.device_put(value, old.sharding) if placed else value)

@@ -1,3 +1,5 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +25,19 @@ def test_silu_and_its_derivatives():
         half = jax.grad(lambda x: silu(x).sum().astype(jnp.float32))(jnp.asarray(x, dtype))
         assert half.dtype == dtype
         np.testing.assert_allclose(half.astype(jnp.float32), first, atol=0.01)
+
+
+def test_gelu_and_its_derivatives():
+    x = np.linspace(-12, 12, 801, dtype=np.float32)
+    exact = x.astype(np.float64)
+    below = np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in exact])
+    density = np.exp(-(exact**2) / 2) / math.sqrt(2 * math.pi)
+    gelu = activation("gelu")
+    slope = jax.grad(lambda x: gelu(x).sum())
+    np.testing.assert_array_equal(gelu(x), jax.nn.gelu(x, approximate=False))
+    np.testing.assert_allclose(slope(x), below + exact * density, rtol=1e-6, atol=3e-7)
+    np.testing.assert_allclose(jax.grad(lambda x: slope(x).sum())(x), density * (2 - exact**2), atol=2e-6)
+    assert jax.grad(lambda x: gelu(x))(jnp.bfloat16(1)).dtype == jnp.bfloat16
 
 
 def test_an_unknown_name_suggests_the_nearest():
