@@ -28,6 +28,8 @@ class Command:
     """Which checkpoint of a run: best, last, or a step."""
     tta: Literal["none", "hflip", "flips"] = "none"
     """Also look at mirrored pictures: left to right, or all four ways."""
+    use_test_size: bool = False
+    """Of published models: take the larger size and crop that some weights are better with."""
     threshold: str | None = None
     """Two classes: choose the threshold on the validation data by f1, youden, balanced_accuracy, 'recall>=0.95', ..."""
     output: Path | None = None
@@ -73,6 +75,7 @@ class Command:
                 workers=self.workers,
                 threshold=self.threshold,
                 driver=self.driver,
+                use_test_size=self.use_test_size,
                 say=train.say,
             )
             if isinstance(done.result, ClassificationResult):

@@ -51,6 +51,7 @@ def evaluate(
     workers: int = 2,
     threshold: str | None = None,
     driver: str = "jit",
+    use_test_size: bool = False,
     say: Callable[[str], None] = print,
 ) -> Evaluated:
     """Evaluates trained runs, or published networks, and writes the report.
@@ -66,13 +67,14 @@ def evaluate(
         workers: threads that read pictures.
         threshold: criterion of the threshold for two classes, chosen on the validation data of the first run.
         driver: see `jaxvision.training.parallel.make_driver`.
+        use_test_size: of published networks: see `jaxvision.catalogue.ModelInfo.preprocess`.
         say: takes lines of text for whoever watches.
 
     Raises:
         ConfigError: a source is neither a run nor a model, or the sources or data do not fit together.
         CheckpointError: a run has no such checkpoint.
     """
-    runs = [settings_of(source) for source in sources]
+    runs = [settings_of(source, use_test_size=use_test_size) for source in sources]
     if data.data:
         options = data
         dataset, name = open_split(options, split, runs[0].loss.task, class_names_of(sources[0]))
@@ -112,6 +114,9 @@ def evaluate(
     notes = [f"Split: {name}."]
     if len(sources) > 1:
         notes.append(f"Probabilities are the mean of {len(sources)} networks.")
+    if use_test_size:
+        sizes = sorted({preprocess_of(run.network).size for run in runs})
+        notes.append(f"At the weights' test size: {', '.join(f'{height} x {width}' for height, width in sizes)}.")
     if tta != "none":
         notes.append(f"Each picture was seen in {len(_VIEWS[tta])} mirrored versions, and the outputs averaged.")
     report, result = assess.report(

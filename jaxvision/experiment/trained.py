@@ -1,6 +1,7 @@
 """What was trained, found by its name: the folder of a run, or a model with published weights."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +21,32 @@ DESCRIPTION = "model.json"
 """The file of a run that says what goes into its network and what comes out: classes and preprocessing."""
 
 
-def settings_of(source: str) -> TrainConfig:
+def settings_of(source: str, *, use_test_size: bool = False) -> TrainConfig:
     """The settings of a run, or of a published model as if it were one.
 
+    Args:
+        source: folder of a run, or name of a model.
+        use_test_size: see `jaxvision.catalogue.ModelInfo.preprocess`; of published models alone.
+
     Raises:
-        ConfigError: it is neither the folder of a run nor a model.
+        ConfigError: it is neither the folder of a run nor a model, or a run and `use_test_size` is asked for.
     """
     folder = Path(source)
     if (folder / "args.yaml").exists():
+        if use_test_size:
+            raise ConfigError(f"--use-test-size goes with a published model's name; {source!r} is a run")
         return read_config(folder / "args.yaml", TrainConfig())
     if folder.exists():
         raise ConfigError(f"{source!r} is not the folder of a run: it has no args.yaml")
     try:
-        model_info(source)
+        info = model_info(source)
     except ValueError as error:
         raise ConfigError(f"{source!r} is neither the folder of a run nor a model: {error}") from None
-    return TrainConfig(network=NetworkOptions(model=source, pretrained=True))
+    network = NetworkOptions(model=source, pretrained=True)
+    if use_test_size:
+        larger = info.preprocess(use_test_size=True)
+        network = replace(network, img_size=larger.size, crop_pct=larger.crop_pct)
+    return TrainConfig(network=network)
 
 
 def class_names_of(source: str) -> tuple[str, ...]:

@@ -9,12 +9,15 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 from safetensors.numpy import load_file
 
 import jaxvision
 from jaxvision.cli import main
 from jaxvision.data.dataset import ArrayDataset
+from jaxvision.experiment.network import preprocess_of
 from jaxvision.experiment.train import run_training
+from jaxvision.experiment.trained import settings_of
 from jaxvision.training.config import TrainConfig, read_config, replaced
 from tests.experiment.conftest import TINY, write_digits
 
@@ -111,6 +114,19 @@ def test_other_data_are_evaluated_whole_and_by_the_runs_classes(run, tmp_path, c
     assert "digit_7" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["resnet50.a1_in1k", "vit_base_patch16_224.augreg_in21k_ft_in1k"])
+def test_published_weights_are_evaluated_at_their_test_size(name):
+    """The second has none: it stays at its size."""
+    info = jaxvision.model_info(name)
+    assert preprocess_of(settings_of(name).network) == info.preprocess()
+    network = settings_of(name, use_test_size=True).network
+    assert preprocess_of(network) == info.preprocess(use_test_size=True)
+    height, width = info.preprocess(use_test_size=True).size
+    model = nnx.eval_shape(lambda: jaxvision.create_model(name, img_size=network.img_size))
+    logits = nnx.eval_shape(lambda m, x: m(x), model, jax.ShapeDtypeStruct((1, height, width, 3), "float32"))
+    assert logits.shape == (1, 1000)
+
+
 def test_mistakes_on_the_command_line_are_named_with_their_remedy(run, digits, tmp_path, capsys):
     def complaint(*words):
         code = main([*words])
@@ -143,6 +159,7 @@ def test_mistakes_on_the_command_line_are_named_with_their_remedy(run, digits, t
         (("evaluate", "tf_efficientnet_lite0.in1k"), "has no data of its own"),
         (("evaluate", "tf_efficientnet_lite0.in1k", "--data", str(digits)), "tells 1000 classes, but the data have 3"),
         (("evaluate", str(run), "--checkpoint", "7"), "there are best, last"),
+        (("evaluate", str(run), "--use-test-size"), "goes with a published model's name"),
     ]
     for words, fragment in cases:
         output = () if words[0] == "evaluate" or "--output" in words else ("--output", str(tmp_path / "never"))
