@@ -66,9 +66,9 @@ def _torch(side: str, name: str, batch: int, size: int) -> Thunk:
     optimizer = torch.optim.SGD(model.parameters(), RATE, momentum=MOMENTUM)
 
     def step() -> None:
-        optimizer.zero_grad()
         torch.nn.functional.cross_entropy(model(images), labels).backward()
         optimizer.step()
+        optimizer.zero_grad()  # last: gradients are a part of what a step needs here as well, not held between steps
 
     return step
 
