@@ -27,7 +27,7 @@ Form: TypeAlias = Callable[[Geometry, Array, Array], Array]
 def forward_form(geometry: Geometry, *, differentiated: bool = False) -> Form | None:
     """The form of (geometry, x, kernel) -> y; where its gradients follow, one that makes what they need too."""
     if _is_depthwise(geometry):
-        return functools.partial(_depthwise_forward, padded_once=True) if differentiated else _depthwise_forward
+        return _depthwise_forward_padded_once if differentiated else _depthwise_forward
     if geometry.groups > 1:
         return _grouped_forward
     if is_winograd(geometry):
@@ -104,6 +104,10 @@ def _depthwise_forward(geometry: Geometry, x: Array, kernel: Array, *, padded_on
     ):
         sums[index % 2] += tap.astype(dtype) * weight.astype(dtype)
     return (sums[0] + sums[1]).astype(x.dtype)
+
+
+# One object, by which `jax.jit` knows the form again.
+_depthwise_forward_padded_once = functools.partial(_depthwise_forward, padded_once=True)
 
 
 def _depthwise_input_gradient(geometry: Geometry, g: Array, kernel: Array) -> Array:

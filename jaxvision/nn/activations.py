@@ -29,6 +29,7 @@ def _silu_tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array,
     # in memory between the passes, and be written and read in passes of its own, where computing it anew costs nothing
     # beside what comes before or after it.
     (x,), (tangent,) = primals, tangents
+    x = jnp.asarray(x)
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     power = jnp.exp(jnp.minimum(wide, 80))  # beyond, the sigmoid is 1 to the last digit
     sigmoid = power / (1 + power)
@@ -45,6 +46,7 @@ def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
 def _gelu_tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     # As `silu`'s: the share below is written by another function than in the forward pass, which has `erfc`.
     (x,), (tangent,) = primals, tangents
+    x = jnp.asarray(x)
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     below = 0.5 + 0.5 * jax.lax.erf(wide * math.sqrt(0.5))
     density = jnp.exp(-0.5 * jnp.square(wide)) / math.sqrt(2 * math.pi)

@@ -19,6 +19,7 @@ from jaxvision.nn._conv_native import Geometry, native_forward, native_input_gra
 from jaxvision.nn._implementation import Implementation as Implementation
 from jaxvision.nn._implementation import chosen_implementation
 from jaxvision.nn._implementation import implementation as implementation
+from jaxvision.nn._varying import vary_alike
 from jaxvision.nn.init import constant, google_conv
 
 IntPair: TypeAlias = int | tuple[int, int]
@@ -64,7 +65,7 @@ def conv2d(
     forms = forward_form(geometry), input_gradient_form(geometry), kernel_gradient_form(geometry)
     if chosen == "native" or not any(forms) or x.size == 0 or not jnp.issubdtype(dtype, jnp.floating):
         return native_forward(geometry, x, kernel)
-    return _forward(geometry, x, kernel)
+    return _forward(geometry, *vary_alike(x, kernel))
 
 
 class Conv2d(nnx.Module):

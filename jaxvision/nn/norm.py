@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from jaxvision.nn._barrier import computed_once
 from jaxvision.nn._channel_sums import channel_sums
 from jaxvision.nn._implementation import chosen_implementation
+from jaxvision.nn._varying import vary_alike
 from jaxvision.nn.init import constant
 from jaxvision.nn.layer_args import LayerArgs
 from jaxvision.paths import named_modules
@@ -25,6 +26,9 @@ class BatchNorm(nnx.Module):
     variance takes the unbiased variance of the batch, as PyTorch's does and Flax's does not. Under `jax.jit` with a
     sharded batch the statistics are those of the global batch; under `jax.pmap` and `jax.shard_map` give
     ``axis_name`` for that.
+
+    In training, of feature maps, it has gradients of its own in reverse mode; forward mode (`jax.jvp`) goes through
+    ``with jaxvision.nn.conv.implementation("native")``.
 
     ``zero_scale`` starts with a scale of 0, for the last norm of a residual branch (Goyal et al. 2017, section 5.1).
 
@@ -91,16 +95,22 @@ class BatchNorm(nnx.Module):
 
 def _moments(x: Float[Array, "... c"]) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
     """The means of ``x`` and of its squares."""
-    if chosen_implementation() == "native":
-        axes = tuple(range(x.ndim - 1))
-        return jnp.mean(x, axes), jnp.mean(jnp.square(x), axes)
-    return _summed_moments(x)
+    if _has_own_gradients(x):
+        return _summed_moments(x)
+    axes = tuple(range(x.ndim - 1))
+    return jnp.mean(x, axes), jnp.mean(jnp.square(x), axes)
 
 
 def _affine(
     x: Float[Array, "... c"], multiplier: Float[Array, " c"], shift: Float[Array, " c"]
 ) -> Float[Array, "... c"]:
-    return (x * multiplier + shift) if chosen_implementation() == "native" else _summed_affine(x, multiplier, shift)
+    if _has_own_gradients(x):
+        return _summed_affine(*vary_alike(x, multiplier, shift))
+    return x * multiplier + shift
+
+
+def _has_own_gradients(x: Float[Array, "... c"]) -> bool:
+    return x.ndim == 4 and chosen_implementation() == "auto"
 
 
 @jax.custom_vjp

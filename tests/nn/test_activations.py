@@ -40,6 +40,12 @@ def test_gelu_and_its_derivatives():
     assert jax.grad(lambda x: gelu(x))(jnp.bfloat16(1)).dtype == jnp.bfloat16
 
 
+@pytest.mark.parametrize("name", ["silu", "gelu"])
+def test_a_number_of_python_has_a_derivative(name):
+    function = activation(name)
+    assert jax.grad(function)(0.7) == jax.grad(function)(jnp.float32(0.7))
+
+
 def test_an_unknown_name_suggests_the_nearest():
     with pytest.raises(ValueError, match="unknown activation 'sillu'; did you mean 'silu'"):
         activation("sillu")

@@ -257,6 +257,17 @@ def test_second_derivatives_equal_native(case):
 
 
 @each_form
+def test_a_gradient_is_compiled_once(case):
+    """Outside `jax.jit` too: the form of each direction is one object, by which JAX's caches know it again."""
+    x, kernel = draw(case)
+    gradient = jax.grad(loss(case), (0, 1))
+    gradient(x, kernel)
+    compiled = conv._on_platform._cache_size()
+    gradient(x, kernel)
+    assert conv._on_platform._cache_size() == compiled
+
+
+@each_form
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 def test_accelerators_get_the_native_convolution(case, platform):
     def convolutions(implementation, platform):
@@ -323,6 +334,15 @@ def test_sharded_batch_gives_the_same_gradients():
         for a, b in zip(got, want):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
         assert len(got[0].sharding.device_set) == 8
+
+        # The mapped axis tracked, which is JAX's default: gradients of what is the same on all devices are their sums.
+        def mean(x, *kernels):
+            return jax.lax.pmean(loss(x, *kernels), "data")
+
+        by_device = jax.shard_map(jax.grad(mean, (0, 1, 2, 3, 4)), mesh=mesh, in_specs=(P("data"),) + (P(),) * 4,
+                                  out_specs=(P("data"),) + (P(),) * 4)
+        for a, b in zip(jax.jit(by_device)(x, *kernels), want):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
     """
     program = "import jax; jax.config.update('jax_num_cpu_devices', 8)\n" + textwrap.dedent(script)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

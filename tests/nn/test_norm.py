@@ -3,6 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 
 from jaxvision.nn import _channel_sums
 from jaxvision.nn.conv import implementation
@@ -72,6 +74,33 @@ def test_an_axis_name_makes_the_statistics_global():
     for shard in range(4):
         np.testing.assert_allclose(mean[shard], whole.mean[...], rtol=1e-5)
         np.testing.assert_allclose(var[shard], whole.var[...], rtol=1e-5)
+
+
+def test_an_axis_that_jax_keeps_track_of():
+    """`jax.shard_map`'s default, under which the gradient of a parameter must be the same on all devices, as it is."""
+    x, scale = batch(4, 3, 6, 5), jnp.linspace(0.5, 2, 5)
+
+    def loss(scale, x, axis_name=None):
+        norm = BatchNorm(5, rngs=nnx.Rngs(0))
+        norm.axis_name, norm.scale[...] = axis_name, scale
+        return jnp.sin(norm(x, train=True)).mean()
+
+    def mapped(scale, x):
+        return jax.grad(lambda scale: jax.lax.pmean(loss(scale, x, "devices"), "devices"))(scale)
+
+    mesh = jax.make_mesh((1,), ("devices",), axis_types=(AxisType.Auto,))
+    found = jax.jit(jax.shard_map(mapped, mesh=mesh, in_specs=(P(), P("devices")), out_specs=P()))(scale, x)
+    np.testing.assert_allclose(found, jax.grad(loss)(scale, x), rtol=1e-5, atol=1e-6)
+
+
+def test_vectors_have_forward_mode():
+    def normalised(x):
+        return BatchNorm(5, rngs=nnx.Rngs(0))(x, train=True)
+
+    x, tangent = batch(6, 5), batch(5, 6).T
+    forward = jax.jvp(normalised, (x,), (tangent,))[1]
+    reverse = jax.vjp(normalised, x)[1](forward)[0]
+    np.testing.assert_allclose(jnp.vdot(forward, forward), jnp.vdot(tangent, reverse), rtol=1e-4)
 
 
 @pytest.mark.parametrize("eps", [1e-6, 1e-5, 1e-2])
