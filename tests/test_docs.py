@@ -1,6 +1,8 @@
 """The documentation's snippets run, in order, page by page; pages that are made are up to date."""
 
+import dataclasses
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,15 @@ def test_links_between_pages_lead_somewhere():
 def test_the_page_of_models_is_up_to_date():
     """After a change to the catalogue or to the table of comparisons: ``make docs``."""
     assert (DOCS / "models.md").read_text() == make_models.page()
+
+
+def test_several_comparisons_write_the_table_at_once(tmp_path):
+    row = next(iter(table.rows().values()))
+    many = [dataclasses.replace(row, name=f"net{number}") for number in range(100)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda row: table.keep(row, tmp_path / "table.csv"), many))
+    assert list(table.rows(tmp_path / "table.csv").values()) == many
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_every_comparison_with_timm_is_of_a_model_and_within_the_bound():

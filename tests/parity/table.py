@@ -2,6 +2,7 @@
 
 import csv
 import fcntl
+import os
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -47,8 +48,9 @@ def rows(path: Path = TABLE) -> dict[str, Row]:
 
 def keep(row: Row, path: Path = TABLE) -> None:
     """Adds a row or replaces that of the same name; several processes may do so at once."""
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # a file of its own could not be removed without another one losing its lock
         merged = rows(path) | {row.name: row}
         new = path.with_suffix(".new")
         with new.open("w", newline="", encoding="utf-8") as file:
@@ -56,7 +58,8 @@ def keep(row: Row, path: Path = TABLE) -> None:
             writer.writeheader()
             writer.writerows(asdict(merged[name]) for name in sorted(merged, key=_natural))
         new.replace(path)
-        Path(lock.name).unlink()
+    finally:
+        os.close(folder)
 
 
 def _natural(name: str) -> list[int | str]:
