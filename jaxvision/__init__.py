@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jaxvision.version import __version__
 
 if TYPE_CHECKING:
-    from jaxvision import explain, uncertainty
+    from jaxvision import catalogue, data, explain, macs, models, nn, paths, training, uncertainty, weights
     from jaxvision.functional import to_functional
     from jaxvision.fuse import fuse_batchnorm
     from jaxvision.interception import capture, features, intercept
@@ -19,33 +19,49 @@ if TYPE_CHECKING:
 __all__ = [
     "__version__",
     "capture",
+    "catalogue",
     "create_model",
+    "data",
     "explain",
     "features",
     "fuse_batchnorm",
     "intercept",
     "list_models",
     "load_weights",
+    "macs",
     "model_info",
+    "models",
+    "nn",
+    "paths",
     "save_weights",
     "to_functional",
+    "training",
     "uncertainty",
+    "weights",
 ]
 
 # Where each name is; None for one that is a module itself.
 _HOME = {
     "capture": "interception",
+    "catalogue": None,
     "create_model": "registry",
+    "data": None,
     "explain": None,
     "features": "interception",
     "fuse_batchnorm": "fuse",
     "intercept": "interception",
     "list_models": "registry",
     "load_weights": "weights",
+    "macs": None,
     "model_info": "registry",
+    "models": None,
+    "nn": None,
+    "paths": None,
     "save_weights": "weights",
     "to_functional": "functional",
+    "training": None,
     "uncertainty": None,
+    "weights": None,
 }
 
 

@@ -30,6 +30,10 @@ class ModelNameError(ValueError):
     """A name that is no model's here, or no weights'."""
 
 
+class FormerNameWarning(FutureWarning):
+    """A name that timm had for a model before, and now has another for."""
+
+
 @cache
 def families() -> Mapping[str, Family]:
     """The family of every architecture: each module of `jaxvision.models` that exports ``FAMILY`` is one."""
@@ -47,34 +51,36 @@ def list_models(
     """Names of models, in natural order (``resnet18`` before ``resnet101``).
 
     Args:
-        pattern: a glob, such as ``"vit_*"``, or several. With a dot in it (``"resnet50.*"``) it selects weights instead
-            of architectures.
-        pretrained: names of weights (``architecture.tag``) even where the pattern has no dot.
-        exclude_filters: globs of names to leave out: of architectures and all their weights, or with a dot of weights.
+        pattern: a glob, such as ``"vit_*"``, or several; an empty one stands for all. With a dot in it
+            (``"resnet50.*"``) it selects weights instead of architectures.
+        pretrained: names of weights (``architecture.tag``) even where the pattern has no dot. As in timm, such a
+            pattern may then match the architecture or the whole name: ``"*in21k*"`` is one of tags.
+        exclude_filters: globs of names to leave out, which match as those of ``pattern`` do.
 
     Returns:
         The names that match any pattern; an empty list where there is none.
     """
-    names = {name for glob in _globs(pattern) for name in _matching(glob, pretrained)}
+    names = {name for glob in _globs(pattern) or ["*"] for name in _matching(glob, pretrained)}
     for glob in _globs(exclude_filters):
-        names = {name for name in names if not fnmatchcase(name if "." in glob else name.partition(".")[0], glob)}
+        names = {name for name in names if not _is_called(name, glob)}
     return sorted(names, key=_natural)
 
 
 def _globs(given: str | Sequence[str]) -> Sequence[str]:
-    return [given] if isinstance(given, str) else given
+    return ([given] if given else []) if isinstance(given, str) else given
 
 
 def _matching(glob: str, pretrained: bool) -> list[str]:
     """The architectures that match a glob, or the weights if it has a dot or they are asked for."""
-    tagged = "." in glob
-    if not tagged and not pretrained:
-        return [name for name in families() if fnmatchcase(name, glob)]
-    return [
-        info.name
-        for info in catalogue.entries().values()
-        if info.pretrained and fnmatchcase(info.name if tagged else info.architecture, glob)
-    ]
+    if pretrained or "." in glob:
+        names = [info.name for info in catalogue.entries().values() if info.pretrained]
+    else:
+        names = list(families())
+    return [name for name in names if _is_called(name, glob)]
+
+
+def _is_called(name: str, glob: str) -> bool:
+    return fnmatchcase(name, glob) or ("." not in glob and fnmatchcase(name, f"{glob}.*"))
 
 
 def model_info(name: str) -> ModelInfo:
@@ -90,7 +96,7 @@ def model_info(name: str) -> ModelInfo:
         ModelNameError: there is no such model; the nearest names are listed.
 
     Warns:
-        FutureWarning: timm has another name for it now.
+        FormerNameWarning: timm has another name for it now.
     """
     name = _current(name)
     architecture, _, tag = name.partition(".")
@@ -118,7 +124,7 @@ def _current(name: str) -> str:
         name = place.removeprefix("timm/")
     elif "/" in name or ":" in name:
         local = name.removeprefix("local-dir:")
-        source = local if local != name else f"hf-hub:{place}"
+        source = local if local != name or name.startswith((".", "/", "~")) else f"hf-hub:{place}"
         raise ModelNameError(
             f"{name!r} names weights, and not the architecture that they are for: "
             f"create_model('<architecture>', pretrained={source!r})"
@@ -126,7 +132,7 @@ def _current(name: str) -> str:
     if name not in catalogue.deprecated():
         return name
     current = catalogue.deprecated()[name]
-    warnings.warn(f"{name!r} is timm's former name of {current!r}", FutureWarning, stacklevel=3)
+    warnings.warn(f"{name!r} is timm's former name of {current!r}", FormerNameWarning, stacklevel=3)
     return current
 
 

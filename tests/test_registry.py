@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from jaxvision.catalogue import by_architecture, deprecated
 from jaxvision.paths import named_variables
-from jaxvision.registry import ModelNameError, create_model, families, list_models, model_info
+from jaxvision.registry import FormerNameWarning, ModelNameError, create_model, families, list_models, model_info
 from jaxvision.weights import WeightsError, WeightsMismatchError, WeightsWarning, read_weights
 from jaxvision.weights.layout import timm_name
 from tests.compiled import run
@@ -81,6 +81,12 @@ def test_listing_by_several_patterns_and_without_some():
         "resnet18.tv_in1k",
     ]
     assert list_models("resnet18.*", exclude_filters="resnet18") == []
+    assert list_models("") == list_models([]) == list_models(exclude_filters="") == list_models()
+
+
+def test_a_pattern_without_a_dot_also_matches_whole_names_of_weights():
+    assert "vit_base_patch16_224.dino" in list_models("*dino*", pretrained=True)
+    assert list_models("resnet18*", True, exclude_filters="*in1k") == []
 
 
 @pytest.mark.parametrize(
@@ -93,7 +99,7 @@ def test_timms_repositories_are_names(name):
 
 def test_former_names_stand_for_those_of_today():
     for function in (model_info, abstract):
-        with pytest.warns(FutureWarning, match="is timm's former name of 'vit_base_patch16_224.dino'") as told:
+        with pytest.warns(FormerNameWarning, match="is timm's former name of 'vit_base_patch16_224.dino'") as told:
             function("vit_base_patch16_224_dino")
         assert told[0].filename == __file__
     assert not set(deprecated()) & set(list_models())

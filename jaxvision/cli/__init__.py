@@ -70,7 +70,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _warnings_as_lines() -> Iterator[None]:
-    """Shows the library's own warnings as its errors are shown: one line, and no place in the code."""
+    """Shows the library's own warnings as its errors are shown: one line, once, and no place in the code."""
+    shown = set()
     with warnings.catch_warnings():
         show = warnings.showwarning
 
@@ -82,10 +83,11 @@ def _warnings_as_lines() -> Iterator[None]:
             file: TextIO | None = None,
             line: str | None = None,
         ) -> None:
-            if category.__module__.startswith("jaxvision."):
-                sys.stderr.write(f"jaxvision: {message}\n")
-            else:
+            if not category.__module__.startswith("jaxvision."):
                 show(message, category, filename, lineno, file, line)
+            elif str(message) not in shown:
+                shown.add(str(message))
+                sys.stderr.write(f"jaxvision: {message}\n")
 
         warnings.showwarning = show_as_line
         yield

@@ -109,6 +109,11 @@ def test_importing_the_library_is_light():
     assert result.stdout == "[]\n", result.stderr
 
 
+def test_modules_that_the_docs_name_are_there_without_an_import_of_their_own():
+    result = run("-c", "import jaxvision; jaxvision.nn.conv.implementation, jaxvision.macs.count_macs, jaxvision.data")
+    assert result.returncode == 0, result.stderr
+
+
 def test_the_script_is_the_command(tmp_path):
     result = run(str(ROOT / "scripts/predict.py"), "nothing.jpg", "--json", cwd=tmp_path)
     assert result.returncode == 1
@@ -136,7 +141,8 @@ def test_the_librarys_warnings_are_lines_and_no_others(monkeypatch, capsys):
     from jaxvision.weights import WeightsWarning
 
     def warn(self):
-        warnings.warn("the file is odd", WeightsWarning, stacklevel=1)
+        for _ in range(2):
+            warnings.warn("the file is odd", WeightsWarning, stacklevel=1)
         warnings.warn("something else", UserWarning, stacklevel=1)
         return 0
 
