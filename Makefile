@@ -55,6 +55,7 @@ golden: $(PARITY_STAMP)
 	$(PARITY_VENV)/bin/python -m tests.reference.make_golden
 	$(PARITY_VENV)/bin/python -m tests.reference.make_preprocess_golden
 	$(PARITY_VENV)/bin/python -m tests.reference.make_features
+	$(PARITY_VENV)/bin/python -m tests.reference.make_source_keys
 
 bench: $(PARITY_STAMP)
 	for file in benchmarks/*.py; do $(PARITY_VENV)/bin/python $$file || exit 1; done

@@ -22,5 +22,7 @@ def as_users_do() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS", raising=False)
         jax.config.update("jax_disable_most_optimizations", False)
-        yield
-    jax.config.update("jax_disable_most_optimizations", True)
+        try:
+            yield
+        finally:
+            jax.config.update("jax_disable_most_optimizations", True)

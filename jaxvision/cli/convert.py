@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from jaxvision.cli.errors import CommandError, UsageError
+from jaxvision.cli.errors import CommandError, UsageError, refused
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Command:
         """Runs the command."""
         from flax import nnx
 
-        from jaxvision.registry import create_model
+        from jaxvision.registry import create_model, model_info
         from jaxvision.weights import WeightsError, load_weights, resolve, save_weights
 
         options = {name: _parsed(value) for name, value in self.model_options.items()}
@@ -61,9 +61,10 @@ class Command:
                 )
             )
             report = load_weights(model, resolve(self.weights), format=self.format)
-            save_weights(model, self.output, format=self.to, metadata={"architecture": self.model.partition(".")[0]})
+            metadata = {"architecture": model_info(self.model).architecture}
+            save_weights(model, self.output, format=self.to, metadata=metadata)
         except WeightsError as error:
-            raise CommandError(str(error)) from None
+            raise refused(error) from None
         except OSError as error:
             raise CommandError(f"cannot convert {self.weights!r} to {str(self.output)!r}: {error}") from None
         except (ValueError, TypeError) as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import tyro
 
-from jaxvision.cli.errors import CommandError, UsageError
+from jaxvision.cli.errors import CommandError, UsageError, refused
 from jaxvision.cli.files import find_pictures
 from jaxvision.cli.report import Reporting
 from jaxvision.version import __version__
@@ -198,7 +198,7 @@ def load_classifier(
             load_weights(network, weights).tell()
         passes = None if sampler is None else sampler(network)
     except WeightsError as error:
-        raise CommandError(str(error)) from None
+        raise refused(error) from None
     except ValueError as error:
         raise UsageError(str(error)) from None
     return Classifier(network, info.preprocess(size, use_test_size=use_test_size), names, passes)

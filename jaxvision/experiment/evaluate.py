@@ -115,15 +115,23 @@ def evaluate(
     if len(sources) > 1:
         notes.append(f"Probabilities are the mean of {len(sources)} networks.")
     if use_test_size:
-        sizes = sorted({preprocess_of(run.network).size for run in runs})
-        notes.append(f"At the weights' test size: {', '.join(f'{height} x {width}' for height, width in sizes)}.")
+        sizes = [preprocess_of(run.network).size for run in runs]
+        at = ", ".join(f"{source} {height} x {width}" for source, (height, width) in zip(sources, sizes, strict=True))
+        notes.append(f"Pictures have the weights' test size, where they have one: {at}.")
     if tta != "none":
         notes.append(f"Each picture was seen in {len(_VIEWS[tta])} mirrored versions, and the outputs averaged.")
     report, result = assess.report(
         output,
         assessed(dataset),
         title=f"{' + '.join(Path(source).name for source in sources)} on {Path(options.data).name}",
-        settings={"sources": list(sources), "data": options.data, "split": name, "checkpoint": checkpoint, "tta": tta},
+        settings={
+            "sources": list(sources),
+            "data": options.data,
+            "split": name,
+            "checkpoint": checkpoint,
+            "tta": tta,
+            "use_test_size": use_test_size,
+        },
         threshold=chosen,
         notes=notes,
     )

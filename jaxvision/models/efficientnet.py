@@ -191,7 +191,7 @@ class EfficientNetConfig:
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """The stride of every stage, where one dilates the stride that it would have."""
+        """The stride of every stage: of one that dilates, the stride that it would have otherwise."""
         return tuple(stage[0][1].stride for stage in self._striding())
 
     def _striding(self) -> Plan:

@@ -70,7 +70,8 @@ class NetworkOptions:
     pretrained: bool = False
     """Start from the published weights."""
     initial_checkpoint: str | None = None
-    """Start from this file or repository of the Hugging Face hub; its classifier stays if it has as many classes."""
+    """Start from this file or repository of the Hugging Face hub; its classifier stays if it has as many
+    classes and --head's layers."""
     num_classes: int | None = None
     """Number of classes. Default: that of the data."""
     in_chans: int | None = None

@@ -8,11 +8,17 @@ class WeightsError(ValueError):
 
 
 class WeightsMismatchError(WeightsError):
-    """Weights that do not fit the model; ``report`` is the `jaxvision.weights.LoadReport` that says where."""
+    """Weights that do not fit the model.
 
-    def __init__(self, message: str, report: Any):
+    Attributes:
+        report: the `jaxvision.weights.LoadReport` that says where.
+        num_classes: with which the model would take them as they are, if the classifier is all that does not fit.
+    """
+
+    def __init__(self, message: str, report: Any, num_classes: int | None = None):
         super().__init__(message)
         self.report = report
+        self.num_classes = num_classes
 
 
 class WeightsUnavailableError(WeightsError):

@@ -116,7 +116,7 @@ def load_weights(
         new_heads=tuple(f"the classifier {path!r} is new: {new[path].description}" for path in new),
     )
     if strict and not report.complete:
-        raise WeightsMismatchError(_complaint(model, report, [] if reset_head else [*others.values()]), report)
+        raise _mismatch(model, report, [] if reset_head else [*others.values()])
     if failure is not None and report.complete:
         raise WeightsError(f"the weights do not fit {type(model).__name__}: {failure}")
     for name in loaded:
@@ -160,7 +160,7 @@ def _adapt(
 ) -> tuple[dict[str, Entry], dict[str, str], str | None]:
     """The entries fitted to the model's sizes, for each that was changed how, and why they could not be if so.
 
-    Models that are not ours need not know of the options that there are for `ImageModel.adapt_weights`.
+    Models that are not ours and define `ImageModel.adapt_weights` take its options.
     """
     arrays, failure = {name: entry.array for name, entry in entries.items()}, None
     if hasattr(model, "adapt_weights"):
@@ -217,13 +217,16 @@ def _absent(model: nnx.Module, variables: Collection[str]) -> list[str]:
     return [path for path in paths if not any(_is_below(name, [path]) for name in variables)]
 
 
-def _complaint(model: nnx.Module, report: LoadReport, others: Sequence[OtherHead]) -> str:
+def _mismatch(model: nnx.Module, report: LoadReport, others: Sequence[OtherHead]) -> WeightsMismatchError:
     lines = [f"the weights from {report.origin} ({report.format} names) do not fit {type(model).__name__}:"]
     lines.append(report.problems())
     wrong = (*report.missing, *(misfit.name for misfit in report.misshapen))
-    if wrong and all(_is_below(name, getattr(model, "classifiers", ())) for name in wrong):
+    only_classifiers = bool(wrong) and all(_is_below(name, getattr(model, "classifiers", ())) for name in wrong)
+    if only_classifiers:
         lines.append(_remedy(others))
-    return "\n".join([*lines, *(f"note: {note}" for note in (*report.notes, *report.remarks))])
+    lines += [f"note: {note}" for note in (*report.notes, *report.remarks)]
+    classes = others[0].num_classes if only_classifiers and others else None
+    return WeightsMismatchError("\n".join(lines), report, classes)
 
 
 def _remedy(others: Sequence[OtherHead]) -> str:

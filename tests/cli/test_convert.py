@@ -38,6 +38,18 @@ def test_weights_are_converted_to_timms_names(file, tmp_path, capsys):
     assert jaxvision.load_weights(model, output).format == "timm"
 
 
+def test_the_architecture_in_the_file_is_todays_name(file, tmp_path, capsys):
+    output = tmp_path / "ours.safetensors"
+    assert (
+        main(["convert", file, "--model", "vit_tiny_patch16_224_in21k", "--output", str(output), *SIZES, *OPTIONS]) == 0
+    )
+    with safe_open(output, "numpy") as opened:
+        assert opened.metadata()["architecture"] == "vit_tiny_patch16_224"
+    told = capsys.readouterr().err
+    assert told.startswith("jaxvision: 'vit_tiny_patch16_224_in21k' is timm's former name of")
+    assert told.count("former name") == 1
+
+
 def test_types_and_our_own_names_can_be_written(file, tmp_path):
     output = tmp_path / "ours.safetensors"
     words = ["--output", str(output), "--to", "jaxvision", "--dtype", "bfloat16", "--format", "torchvision"]
@@ -50,6 +62,7 @@ def test_types_and_our_own_names_can_be_written(file, tmp_path):
     [
         ({"--model": "vit_tinny_patch16_224"}, 2, "did you mean 'vit_tiny_patch16_224'"),
         ({"--num-classes": "9"}, 1, r"heads.head.weight: got (10, 16), expected (9, 16)"),
+        ({"--num-classes": "9"}, 1, "--num-classes 10 keeps the file's classifier"),
         ({"--format": "timm"}, 1, "missing in the file"),
         ({"--format": "tim"}, 1, "unknown format 'tim'; did you mean 'timm'?"),
         ({"--output": "ours.pth"}, 1, "ends in '.safetensors'"),

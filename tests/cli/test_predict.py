@@ -206,7 +206,9 @@ def test_own_weights_with_own_labels(pictures, capsys):
     top = json.loads(capsys.readouterr().out)["predictions"][0]["top"]
     assert [(t["label"], round(t["probability"], 4)) for t in top] == [("cat", 0.625), ("bee", 0.25), ("ant", 0.125)]
     assert main([*words[:4], "--json"]) == 1
-    assert "classifier.weight" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "classifier.weight" in told
+    assert "--num-classes 3 keeps the file's classifier" in told
 
 
 def test_the_size_that_weights_are_better_with(monkeypatch):

@@ -20,7 +20,8 @@ CONTAINERS = (
     "target_encoder",
     "student",
 )
-"""Keys under which training scripts keep the weights, the most wanted first: averaged weights before plain ones."""
+"""Keys under which training scripts keep the weights, the most wanted first: averaged weights before plain ones, but
+I-JEPA's."""
 
 
 def find_state_dict(tree: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
