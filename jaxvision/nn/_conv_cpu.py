@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from jaxvision.nn._barrier import computed_once
 from jaxvision.nn._conv_native import Geometry, native_forward, native_input_gradient, native_kernel_gradient
-from jaxvision.nn._winograd import is_winograd, winograd_forward
+from jaxvision.nn._winograd import is_winograd, winograd_forward, winograd_kernel_gradient
 
 Form: TypeAlias = Callable[[Geometry, Array, Array], Array]
 
@@ -59,6 +59,8 @@ def kernel_gradient_form(geometry: Geometry) -> Form | None:
         return _pointwise_kernel_gradient
     if geometry.dilation != (1, 1) or geometry.in_features < 16:
         return None
+    if is_winograd(geometry, least_channels=24):
+        return winograd_kernel_gradient
     return _kernel_gradient_by_rows if geometry.stride == (1, 1) else _kernel_gradient_by_taps
 
 

@@ -17,6 +17,7 @@ CASES = [  # batch, height, width, in, out, padding
     (1, 5, 6, 32, 32, 3),
     (2, 4, 4, 32, 32, "SAME"),
     (1, 1, 1, 32, 32, 1),
+    (2, 7, 6, 24, 40, 1),  # its kernel's gradient alone
 ]
 
 
@@ -49,11 +50,18 @@ def test_results_and_gradients_are_those_of_xla(case) -> None:
 
 def test_some_images_at_a_time_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     x, kernel, padding = arrays((6, 5, 5, 32, 32, 1))
-    native = conv2d(x, kernel, padding=padding, implementation="native")
+
+    def passes(implementation):
+        def run(x, kernel):
+            return jnp.square(conv2d(x, kernel, padding=padding, implementation=implementation))
+
+        return jax.jit(run), jax.jit(jax.grad(lambda *a: run(*a).sum(), 1))
+
+    expected = [run(x, kernel) for run in passes("native")]
     monkeypatch.setattr(_winograd, "_MOST_BYTES", 16 * 9 * 64 * 4 * 4)  # four images; three divide the batch
-    run = jax.jit(lambda *a: conv2d(*a, padding=padding))
-    np.testing.assert_allclose(run(x, kernel), native, rtol=0, atol=3e-6 * float(jnp.abs(native).max()))
-    assert "tensor<2x3x5x5x32xf32>" in run.lower(x, kernel).as_text()
+    for run, native in zip(passes("auto"), expected, strict=True):
+        np.testing.assert_allclose(run(x, kernel), native, rtol=0, atol=3e-6 * float(jnp.abs(native).max()))
+        assert "tensor<2x3x5x5x32xf32>" in run.lower(x, kernel).as_text()
 
 
 def test_the_sums_of_bfloat16_are_float32() -> None:
@@ -62,6 +70,18 @@ def test_the_sums_of_bfloat16_are_float32() -> None:
     exact = conv2d(x.astype(jnp.float32), kernel.astype(jnp.float32), padding=padding)
     assert y.dtype == jnp.bfloat16
     np.testing.assert_allclose(y.astype(jnp.float32), exact, rtol=2**-8, atol=1e-4 * float(jnp.abs(exact).max()))
+
+
+def test_the_kernels_gradient_of_bfloat16_is_summed_in_float32() -> None:
+    x, kernel, padding = arrays((8, 16, 16, 32, 32, 1), jnp.bfloat16)
+    weights = jax.random.normal(jax.random.key(3), (8, 16, 16, 32), jnp.bfloat16)
+
+    def gradient(x, kernel):
+        return jax.grad(lambda kernel: jnp.vdot(conv2d(x, kernel, padding=padding), weights.astype(x.dtype)))(kernel)
+
+    found, exact = gradient(x, kernel), gradient(x.astype(jnp.float32), kernel.astype(jnp.float32))
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_allclose(found.astype(jnp.float32), exact, rtol=2**-8, atol=1e-4 * float(jnp.abs(exact).max()))
 
 
 @pytest.mark.parametrize(
@@ -81,5 +101,7 @@ def test_other_convolutions_are_left_to_others(change, monkeypatch: pytest.Monke
     }
     assert _winograd.is_winograd(Geometry(**plain))
     assert not _winograd.is_winograd(Geometry(**(plain | change)))
+    assert _winograd.is_winograd(Geometry(**plain), least_channels=64)
+    assert not _winograd.is_winograd(Geometry(**plain), least_channels=65)
     monkeypatch.setattr(_winograd, "_LEAST_PRODUCTS", 9 * 64**3 + 1)
     assert not _winograd.is_winograd(Geometry(**plain))
