@@ -8,6 +8,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jaxvision.nn._implementation import chosen_implementation
+from jaxvision.nn._max_pool import max_pool as own_max_pool
+from jaxvision.nn._max_pool import native_max_pool
 from jaxvision.nn.attention import attend, attention_weights
 from jaxvision.nn.init import cut_normal, small_normal
 from jaxvision.nn.layer_args import LayerArgs
@@ -24,10 +27,12 @@ _WINDOW = tuple[int, int, int, int]
 
 
 def max_pool(x: Float[Array, "b h w c"], window: int, *, stride: int, padding: int = 0) -> Float[Array, "b H W c"]:
-    """Maximum over square windows, padded by ``padding`` of minus infinity on every side."""
-    sides = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-    size: _WINDOW = (1, window, window, 1)
-    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, size, (1, stride, stride, 1), sides)
+    """Maximum over square windows, padded by ``padding`` of minus infinity on every side.
+
+    Forward mode (`jax.jvp`) goes through ``with jaxvision.nn.conv.implementation("native")``.
+    """
+    pool = native_max_pool if chosen_implementation() == "native" else own_max_pool
+    return pool(window, stride, padding, x)
 
 
 def avg_pool(

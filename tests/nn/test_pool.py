@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxvision.nn import conv
 from jaxvision.nn.pool import AttentionPoolLatent, avg_pool, global_pool, max_pool, refined_pool
 
 
@@ -27,6 +28,40 @@ def test_max_pool_pads_with_minus_infinity_on_both_sides(size):
     y = max_pool(x, 3, stride=2, padding=1)
     for i, j, window in windows(x, 3, 2, 1):
         np.testing.assert_array_equal(y[:, i, j], window.max((1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "stride", "padding"),
+    [
+        ((8, 8), 3, 2, 1),
+        ((7, 10), 3, 2, 1),
+        ((9, 9), 3, 2, 0),
+        ((6, 7), 3, 1, 1),
+        ((9, 8), 2, 3, 0),
+        ((11, 12), 5, 2, 2),
+    ],
+)
+def test_max_pools_gradient_is_xlas_also_where_pixels_are_equal(size, window, stride, padding):
+    x = jax.nn.relu(maps(2, *size, 5))
+
+    def gradients(implementation):
+        def loss(x):
+            with conv.implementation(implementation):
+                y = max_pool(x, window, stride=stride, padding=padding)
+            return jnp.sum(jnp.sin(y) * (1 + jnp.arange(y.size)).reshape(y.shape))
+
+        gradient = jax.grad(loss)
+        return jax.jit(gradient)(x), jax.jit(jax.grad(lambda x: jnp.square(gradient(x)).sum()))(x)
+
+    for ours, native in zip(gradients("auto"), gradients("native"), strict=True):
+        np.testing.assert_allclose(ours, native, rtol=1e-5, atol=1e-5 * float(jnp.abs(native).max()))
+
+
+def test_accelerators_get_the_native_gradient_of_max_pool():
+    gradient = jax.jit(jax.grad(lambda x: max_pool(x, 3, stride=2, padding=1).sum()))
+    traced = gradient.trace(jnp.ones((1, 8, 8, 2)))
+    assert "select_and_scatter" in traced.lower(lowering_platforms=("tpu",)).as_text()
+    assert "select_and_scatter" not in traced.lower(lowering_platforms=("cpu",)).as_text()
 
 
 def test_avg_pool_counts_what_is_there():
