@@ -234,7 +234,7 @@ def _dense_kernels(geometry: Geometry, kernel: Array) -> list[Array]:
 
 
 def _winograd_input_gradient(geometry: Geometry, g: Array, kernel: Array) -> Array:
-    return winograd_forward(_mirrored(geometry), g, kernel[::-1, ::-1].swapaxes(2, 3))
+    return winograd_forward(_mirrored(geometry), g, kernel[::-1, ::-1], transposed=True)
 
 
 def _kernel_gradient_by_taps(geometry: Geometry, x: Array, g: Array) -> Array:

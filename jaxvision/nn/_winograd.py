@@ -34,15 +34,23 @@ def is_winograd(geometry: Geometry, *, least_channels: int = 32) -> bool:
 
 
 def winograd_forward(
-    geometry: Geometry, x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]
+    geometry: Geometry, x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 *io"], *, transposed: bool = False
 ) -> Float[Array, "b oh ow o"]:
-    """The convolution; some images at a time, so that what is between the transforms stays small."""
+    """The convolution; some images at a time, so that what is between the transforms stays small.
+
+    Args:
+        geometry: of the convolution.
+        x: the images.
+        kernel: taps of (i, o), or if ``transposed`` of (o, i): matrix products take both, where turning a large kernel
+            round takes longer than they do.
+        transposed: which of the two.
+    """
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     kernels = _both_ways(_transformed_taps, [list(row) for row in kernel.astype(dtype)])
     images = _images_at_a_time(geometry, x)
     if images == x.shape[0]:
-        return _some_outputs(geometry, x, kernels)
-    y = lax.map(lambda x: _some_outputs(geometry, x, kernels), x.reshape(-1, images, *x.shape[1:]))
+        return _some_outputs(geometry, x, kernels, transposed)
+    y = lax.map(lambda x: _some_outputs(geometry, x, kernels, transposed), x.reshape(-1, images, *x.shape[1:]))
     return y.reshape(-1, *y.shape[2:])
 
 
@@ -73,10 +81,10 @@ def _images_at_a_time(geometry: Geometry, x: Array) -> int:
     )
 
 
-def _some_outputs(geometry: Geometry, x: Array, kernels: list[list[Array]]) -> Array:
+def _some_outputs(geometry: Geometry, x: Array, kernels: list[list[Array]], transposed: bool) -> Array:
     oh, ow = geometry.out
     products = [
-        [pixels @ kernel for pixels, kernel in zip(*pair, strict=True)]
+        [pixels @ (kernel.T if transposed else kernel) for pixels, kernel in zip(*pair, strict=True)]
         for pair in zip(_pixels(geometry, x), kernels, strict=True)
     ]
     rows, columns = (oh + 1) // 2, (ow + 1) // 2
