@@ -17,6 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxvision.nn._conv_native import Geometry
+from jaxvision.nn._varying import vary_alike
 
 Transform: TypeAlias = Callable[[Sequence[Array]], list[Array]]
 
@@ -63,10 +64,10 @@ def winograd_kernel_gradient(
         products = _products(geometry, x, g)
     else:
         dtype = jnp.promote_types(x.dtype, jnp.float32)
-        none = [[jnp.zeros((geometry.in_features, geometry.out_features), dtype)] * 4] * 4
+        none, *_ = vary_alike(jnp.zeros((geometry.in_features, geometry.out_features), dtype), x, g)
         products, _ = lax.scan(
             lambda sums, some: (jax.tree.map(add, sums, _products(geometry, *some)), None),
-            none,
+            [[none] * 4] * 4,
             tuple(a.reshape(-1, images, *a.shape[1:]) for a in (x, g)),
         )
     return jnp.stack([jnp.stack(row) for row in _both_ways(_taps_gradient, products)]).astype(x.dtype)

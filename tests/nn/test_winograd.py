@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 
 from jaxvision.nn import _winograd
 from jaxvision.nn._conv_native import Geometry
@@ -62,6 +64,19 @@ def test_some_images_at_a_time_are_the_same(monkeypatch: pytest.MonkeyPatch) -> 
     for run, native in zip(passes("auto"), expected, strict=True):
         np.testing.assert_allclose(run(x, kernel), native, rtol=0, atol=3e-6 * float(jnp.abs(native).max()))
         assert "tensor<2x3x5x5x32xf32>" in run.lower(x, kernel).as_text()
+
+
+def test_some_images_at_a_time_of_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an axis that JAX keeps track of, as `jax.shard_map` does."""
+    x, kernel, padding = arrays((6, 5, 5, 32, 32, 1))
+    monkeypatch.setattr(_winograd, "_MOST_BYTES", 16 * 9 * 64 * 4 * 4)
+
+    def gradient(x, kernel):
+        return jax.grad(lambda kernel: jnp.square(conv2d(x, kernel, padding=padding)).mean())(kernel)
+
+    mesh = jax.make_mesh((1,), ("devices",), axis_types=(AxisType.Auto,))
+    mapped = jax.shard_map(gradient, mesh=mesh, in_specs=(P("devices"), P()), out_specs=P())
+    np.testing.assert_allclose(jax.jit(mapped)(x, kernel), jax.jit(gradient)(x, kernel), rtol=1e-5, atol=1e-6)
 
 
 def test_the_sums_of_bfloat16_are_float32() -> None:
