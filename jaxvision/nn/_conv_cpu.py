@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from jaxvision.nn._barrier import computed_once
 from jaxvision.nn._conv_native import Geometry, native_forward, native_input_gradient, native_kernel_gradient
+from jaxvision.nn._windows import accumulator, pad, taps
 from jaxvision.nn._winograd import is_winograd, winograd_forward, winograd_kernel_gradient
 
 Form: TypeAlias = Callable[[Geometry, Array, Array], Array]
@@ -87,7 +88,7 @@ def _pointwise_input_gradient(geometry: Geometry, g: Array, kernel: Array) -> Ar
     dx = _matmul(_rows(g), kernel[0, 0], (1, 1)).reshape(*g.shape[:-1], -1)
     (sh, sw), (h, w), (oh, ow) = geometry.stride, geometry.image, geometry.out
     after_h, after_w = h - (oh - 1) * sh - 1, w - (ow - 1) * sw - 1
-    return _pad(dx, (0, after_h, sh - 1), (0, after_w, sw - 1))
+    return pad(dx, (0, after_h, sh - 1), (0, after_w, sw - 1))
 
 
 def _pointwise_kernel_gradient(geometry: Geometry, x: Array, g: Array) -> Array:
@@ -99,10 +100,10 @@ def _pointwise_kernel_gradient(geometry: Geometry, x: Array, g: Array) -> Array:
 
 def _depthwise_forward(geometry: Geometry, x: Array, kernel: Array, *, padded_once: bool = False) -> Array:
     # Two sums, of every other tap each: a processor adds to both at a time, and to one only after its last addition.
-    dtype = _accumulator(x.dtype)
+    dtype = accumulator(x.dtype)
     sums = [jnp.zeros((), dtype)] * 2
     for index, (tap, weight) in enumerate(
-        zip(_taps(geometry, x, padded_once), kernel.reshape(-1, kernel.shape[-1]), strict=True)
+        zip(taps(geometry, x, padded_once=padded_once), kernel.reshape(-1, kernel.shape[-1]), strict=True)
     ):
         sums[index % 2] += tap.astype(dtype) * weight.astype(dtype)
     return (sums[0] + sums[1]).astype(x.dtype)
@@ -117,7 +118,7 @@ def _depthwise_input_gradient(geometry: Geometry, g: Array, kernel: Array) -> Ar
     if geometry.stride == (1, 1):
         return _depthwise_forward(_mirrored(geometry), g, kernel[::-1, ::-1])
     # Pixel s * u + r of the padded image meets tap s * q + r at output u - q: one sum over q for all phases r at once.
-    dtype = _accumulator(g.dtype)
+    dtype = accumulator(g.dtype)
     (sh, sw), (lh, lw), (h, w), (oh, ow) = geometry.stride, geometry.low, geometry.image, geometry.out
     qh, qw = (-(-k // s) for k, s in zip(geometry.window, geometry.stride, strict=True))
     phases = jnp.pad(kernel[:, :, 0], ((0, qh * sh - kernel.shape[0]), (0, qw * sw - kernel.shape[1]), (0, 0)))
@@ -125,7 +126,7 @@ def _depthwise_input_gradient(geometry: Geometry, g: Array, kernel: Array) -> Ar
     first_h, first_w = lh // sh, lw // sw
     nh, nw = (lh + h - 1) // sh - first_h + 1, (lw + w - 1) // sw - first_w + 1
     before_h, before_w = qh - 1 - first_h, qw - 1 - first_w
-    g = _pad(g, (before_h, nh + qh - 1 - oh - before_h, 0), (before_w, nw + qw - 1 - ow - before_w, 0))
+    g = pad(g, (before_h, nh + qh - 1 - oh - before_h, 0), (before_w, nw + qw - 1 - ow - before_w, 0))
     dx = jnp.zeros((), dtype)
     for i in range(qh):
         for j in range(qw):
@@ -138,48 +139,21 @@ def _depthwise_input_gradient(geometry: Geometry, g: Array, kernel: Array) -> Ar
 def _depthwise_kernel_gradient(geometry: Geometry, x: Array, g: Array) -> Array:
     # XLA reduces a product over all but the channels at a crawl. Adding up a few images by hand makes it a plain loop;
     # the taps of one row of the kernel share it, so that what they read is still in the cache.
-    dtype = _accumulator(x.dtype)
+    dtype = accumulator(x.dtype)
     images = next(n for n in range(min(8, g.shape[0]), 0, -1) if g.shape[0] % n == 0)
     split = (g.shape[0] // images, images)
     g = g.reshape(*split, *g.shape[1:])
-    taps = [tap.reshape(*split, *tap.shape[1:]) for tap in _taps(geometry, x, padded_once=True)]
+    seen = [tap.reshape(*split, *tap.shape[1:]) for tap in taps(geometry, x, padded_once=True)]
     rows = []
     for row in range(geometry.window[0]):
         sums = []
-        for tap in taps[row * geometry.window[1] : (row + 1) * geometry.window[1]]:
+        for tap in seen[row * geometry.window[1] : (row + 1) * geometry.window[1]]:
             products = (tap[:, i].astype(dtype) * g[:, i].astype(dtype) for i in range(images))
             sums.append(sum(products, jnp.zeros((), dtype)))
         stacked = computed_once(jnp.stack(sums, axis=2))  # (b / images, h, kw, w, c)
         flat = stacked.reshape(-1, stacked[0, 0].size).sum(0)
         rows.append(flat.reshape(stacked.shape[2:]).sum(1))
     return jnp.stack(rows)[:, :, None].astype(x.dtype)
-
-
-def _taps(geometry: Geometry, x: Array, padded_once: bool = False) -> list[Array]:
-    """What each tap of the window sees of the image, row by row; every tap is (b, oh, ow, c).
-
-    Args:
-        geometry: of the convolution.
-        x: the images.
-        padded_once: whether the padded image gets a buffer of its own, which pays where the taps are used one by one.
-            Otherwise the loop that adds them up reads the image and pads as it goes.
-    """
-    (sh, sw), (dh, dw), (oh, ow), (kh, kw) = geometry.stride, geometry.dilation, geometry.out, geometry.window
-    nh, nw = oh + dh * (kh - 1) // sh, ow + dw * (kw - 1) // sw
-    channels = x.shape[-1]
-    # A strided slice is slow; a reshape that puts the phases of the stride on an axis of their own is not.
-    x = _pad(
-        x,
-        (geometry.low[0], nh * sh - geometry.image[0] - geometry.low[0], 0),
-        (geometry.low[1], nw * sw - geometry.image[1] - geometry.low[1], 0),
-    )
-    x = (computed_once(x) if padded_once else x).reshape(x.shape[0], nh, sh, nw, sw * channels)
-    taps = []
-    for i in range(0, kh * dh, dh):
-        for j in range(0, kw * dw, dw):
-            phase = j % sw * channels
-            taps.append(x[:, i // sh :, i % sh, j // sw :, phase : phase + channels][:, :oh, :ow])
-    return taps
 
 
 # Groups of several channels: some groups at a time as a dense convolution whose kernel is zero between groups. XLA's
@@ -238,7 +212,7 @@ def _winograd_input_gradient(geometry: Geometry, g: Array, kernel: Array) -> Arr
 
 
 def _kernel_gradient_by_taps(geometry: Geometry, x: Array, g: Array) -> Array:
-    products = [_matmul(_rows(tap), _rows(g), (0, 0)) for tap in _taps(geometry, x, padded_once=True)]
+    products = [_matmul(_rows(tap), _rows(g), (0, 0)) for tap in taps(geometry, x, padded_once=True)]
     return jnp.stack(products).reshape(*geometry.window, geometry.in_features, geometry.out_features)
 
 
@@ -246,10 +220,10 @@ def _kernel_gradient_by_rows(geometry: Geometry, x: Array, g: Array) -> Array:
     # One product of the input shifted along the rows and the gradient shifted along the columns, for all taps at once:
     # kw copies of x and kh of g, where an im2col makes kh * kw copies of x.
     (kh, kw), ow = geometry.window, geometry.out[1]
-    x = _pad(x, (geometry.low[0], geometry.high[0], 0), (geometry.low[1], geometry.high[1], 0))
+    x = pad(x, (geometry.low[0], geometry.high[0], 0), (geometry.low[1], geometry.high[1], 0))
     x = computed_once(x)
     shifted_x = jnp.stack([x[:, :, j : j + ow] for j in range(kw)], axis=3)
-    shifted_g = jnp.stack([_pad(g, (i, kh - 1 - i, 0), (0, 0, 0)) for i in range(kh)], axis=3)
+    shifted_g = jnp.stack([pad(g, (i, kh - 1 - i, 0), (0, 0, 0)) for i in range(kh)], axis=3)
     rows = x.shape[0] * x.shape[1] * ow
     product = _matmul(shifted_x.reshape(rows, -1), shifted_g.reshape(rows, -1), (0, 0))
     return product.reshape(kw, geometry.in_features, kh, geometry.out_features).transpose(2, 0, 1, 3)
@@ -270,13 +244,9 @@ def _mirrored(geometry: Geometry) -> Geometry:
     )
 
 
-def _accumulator(dtype: jnp.dtype) -> jnp.dtype:
-    return jnp.promote_types(dtype, jnp.float32)
-
-
 def _matmul(a: Float[Array, "..."], b: Float[Array, "..."], contract: tuple[int, int]) -> Float[Array, "..."]:
     dimensions = (((contract[0],), (contract[1],)), ((), ()))
-    return lax.dot_general(a, b, dimensions, preferred_element_type=_accumulator(a.dtype)).astype(a.dtype)
+    return lax.dot_general(a, b, dimensions, preferred_element_type=accumulator(a.dtype)).astype(a.dtype)
 
 
 def _rows(x: Array) -> Array:
@@ -286,7 +256,3 @@ def _rows(x: Array) -> Array:
 def _every(x: Array, geometry: Geometry) -> Array:
     (sh, sw), (oh, ow) = geometry.stride, geometry.out
     return x[:, ::sh, ::sw][:, :oh, :ow]
-
-
-def _pad(x: Array, height: tuple[int, int, int], width: tuple[int, int, int]) -> Array:
-    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), height, width, (0, 0, 0)))

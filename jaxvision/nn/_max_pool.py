@@ -8,6 +8,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxvision.nn._barrier import computed_once
+from jaxvision.nn._conv_native import Geometry
+from jaxvision.nn._windows import pad, taps
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
@@ -32,38 +34,42 @@ def _gradient(window: int, stride: int, padding: int, xy: tuple[Array, Array], g
     return (lax.platform_dependent(*xy, g, cpu=functools.partial(_by_taps, window, stride, padding), default=native),)
 
 
-max_pool.defvjp(
-    lambda window, stride, padding, x: ((y := max_pool(window, stride, padding, x)), (x, y)),
-    _gradient,
-)
+def _with_residuals(window: int, stride: int, padding: int, x: Array) -> tuple[Array, tuple[Array, Array]]:
+    y = max_pool(window, stride, padding, x)
+    return y, (x, y)
+
+
+max_pool.defvjp(_with_residuals, _gradient)
 
 
 def _by_taps(window: int, s: int, padding: int, x: Array, y: Array, g: Array) -> Array:
-    # A loop over all windows for each tap: first which tap a window's maximum is, then what each pixel gets. A strided
-    # slice is slow; a reshape that puts the phases of the stride on axes of their own is not.
+    # A loop over all windows for each tap: first which tap a window's maximum is, then what each pixel gets.
     (b, h, w, c), (oh, ow) = x.shape, y.shape[1:3]
-    nh, nw = oh + (window - 1) // s, ow + (window - 1) // s
-    after = nh * s - h - padding, nw * s - w - padding
-    padded = lax.pad(
-        x, jnp.array(-jnp.inf, x.dtype), ((0, 0, 0), (padding, after[0], 0), (padding, after[1], 0), (0, 0, 0))
+    geometry = Geometry(
+        image=(h, w),
+        window=(window, window),
+        out=(oh, ow),
+        low=(padding, padding),
+        stride=(s, s),
+        dilation=(1, 1),
+        in_features=c,
+        out_features=c,
+        groups=c,
     )
-    padded = padded.reshape(b, nh, s, nw, s, c)
     first = jnp.full(y.shape, window**2, jnp.int32)
-    for tap in reversed(range(window**2)):
-        i, j = divmod(tap, window)
-        first = jnp.where(padded[:, i // s :, i % s, j // s :, j % s][:, :oh, :ow] == y, tap, first)
+    for index, tap in reversed(list(enumerate(taps(geometry, x, value=-jnp.inf)))):
+        first = jnp.where(tap == y, index, first)
     first = computed_once(first)
+    nh, nw = oh + (window - 1) // s, ow + (window - 1) // s
 
     def phase(low_i: int, low_j: int) -> Array:
         """What the pixels get that the taps of one phase look at."""
         total = jnp.zeros((b, nh, nw, c), g.dtype)
         for i in range(low_i, window, s):
             for j in range(low_j, window, s):
-                sides = ((0, 0, 0), (i // s, nh - oh - i // s, 0), (j // s, nw - ow - j // s, 0), (0, 0, 0))
-                total += lax.pad(jnp.where(first == i * window + j, g, 0), jnp.zeros((), g.dtype), sides)
+                part = jnp.where(first == i * window + j, g, 0)
+                total += pad(part, (i // s, nh - oh - i // s, 0), (j // s, nw - ow - j // s, 0))
         return total
 
     dx = jnp.stack([jnp.stack([phase(i, j) for j in range(s)], 3) for i in range(s)], 2).reshape(b, nh * s, nw * s, c)
-    return lax.pad(
-        dx, jnp.zeros((), g.dtype), ((0, 0, 0), (-padding, -after[0], 0), (-padding, -after[1], 0), (0, 0, 0))
-    )
+    return pad(dx, (-padding, h + padding - nh * s, 0), (-padding, w + padding - nw * s, 0))

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from jaxvision.nn._conv_native import Geometry
 from jaxvision.nn._varying import vary_alike
+from jaxvision.nn._windows import accumulator, pad
 
 Transform: TypeAlias = Callable[[Sequence[Array]], list[Array]]
 
@@ -46,7 +47,7 @@ def winograd_forward(
             round takes longer than they do.
         transposed: which of the two.
     """
-    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    dtype = accumulator(x.dtype)
     kernels = _both_ways(_transformed_taps, [list(row) for row in kernel.astype(dtype)])
     images = _images_at_a_time(geometry, x)
     if images == x.shape[0]:
@@ -63,7 +64,7 @@ def winograd_kernel_gradient(
     if images == x.shape[0]:
         products = _products(geometry, x, g)
     else:
-        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        dtype = accumulator(x.dtype)
         none, *_ = vary_alike(jnp.zeros((geometry.in_features, geometry.out_features), dtype), x, g)
         products, _ = lax.scan(
             lambda sums, some: (jax.tree.map(add, sums, _products(geometry, *some)), None),
@@ -75,7 +76,7 @@ def winograd_kernel_gradient(
 
 def _images_at_a_time(geometry: Geometry, x: Array) -> int:
     tiles = (geometry.out[0] + 1) // 2 * ((geometry.out[1] + 1) // 2)
-    itemsize = jnp.promote_types(x.dtype, jnp.float32).itemsize
+    itemsize = accumulator(x.dtype).itemsize
     bytes_each = 16 * tiles * (geometry.in_features + geometry.out_features) * itemsize
     return next(
         n for n in range(x.shape[0], 0, -1) if x.shape[0] % n == 0 and (n == 1 or n * bytes_each <= _MOST_BYTES)
@@ -97,8 +98,8 @@ def _some_outputs(geometry: Geometry, x: Array, kernels: list[list[Array]], tran
 def _products(geometry: Geometry, x: Array, g: Array) -> list[list[Array]]:
     """What is summed over the tiles of some images in the kernel's gradient; 4 by 4 matrices of (i, o)."""
     (oh, ow), channels = geometry.out, g.shape[-1]
-    halves = g.astype(jnp.promote_types(g.dtype, jnp.float32))
-    halves = lax.pad(halves, jnp.zeros((), halves.dtype), ((0, 0, 0), (0, oh % 2, 0), (0, ow % 2, 0), (0, 0, 0)))
+    halves = g.astype(accumulator(g.dtype))
+    halves = pad(halves, (0, oh % 2, 0), (0, ow % 2, 0))
     halves = halves.reshape(-1, (oh + 1) // 2, 2, (ow + 1) // 2, 2, channels)
     outputs = [[halves[:, :, i, :, j].reshape(-1, channels) for j in range(2)] for i in range(2)]
     return [
@@ -111,9 +112,8 @@ def _pixels(geometry: Geometry, x: Array) -> list[list[Array]]:
     """The transformed tiles: 4 by 4 matrices of (tiles, i)."""
     (h, w), (oh, ow), (lh, lw) = geometry.image, geometry.out, geometry.low
     rows, columns, channels = (oh + 1) // 2, (ow + 1) // 2, x.shape[-1]
-    pads = ((0, 0, 0), (lh, 2 * rows + 2 - h - lh, 0), (lw, 2 * columns + 2 - w - lw, 0), (0, 0, 0))
     # A strided slice is slow; a reshape that puts even and odd pixels on an axis of their own is not.
-    padded = lax.pad(x, jnp.zeros((), x.dtype), pads).astype(jnp.promote_types(x.dtype, jnp.float32))
+    padded = pad(x, (lh, 2 * rows + 2 - h - lh, 0), (lw, 2 * columns + 2 - w - lw, 0)).astype(accumulator(x.dtype))
     padded = padded.reshape(-1, rows + 1, 2, columns + 1, 2, channels)
     tiles = [
         [padded[:, i // 2 :, i % 2, j // 2 :, j % 2][:, :rows, :columns].reshape(-1, channels) for j in range(4)]
